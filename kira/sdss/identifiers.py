@@ -67,7 +67,10 @@ class FrameId:
         if not match:
             raise InvalidInput(f"{text!r} is not a frame; a frame is written like dr12-301-000094-1-0012-r.")
         release, rerun, run, camcol, field, band = match.groups()
-        return cls(Release.parse(release), int(run), int(rerun), int(camcol), int(field), _band(band))
+        frame = cls(Release.parse(release), int(run), int(rerun), int(camcol), int(field), _band(band))
+        if str(frame) != text:  # padded otherwise: a second text for the same frame would be a second key
+            raise InvalidInput(f"{text!r} is not the canonical form of a frame; write {frame}.")
+        return frame
 
     @classmethod
     def from_file_name(cls, name: str, release: Release, rerun: int | None = None) -> "FrameId":

@@ -90,7 +90,7 @@ class Selection:
         if not set(letters) <= set(BANDS):
             raise InvalidInput(f"bands: {bands!r} is not some of the letters {' '.join(BANDS)}.")
         camcol_numbers = Numbers.parse(camcols, "camcols")
-        if any(not (1 <= low and high <= 6) for low, high in camcol_numbers.ranges):
+        if any(low < 1 or high > 6 for low, high in camcol_numbers.ranges):
             raise InvalidInput(f"camcols: {camcols!r} has numbers outside 1 to 6.")
         field_numbers = Numbers.parse(fields, "fields")
         if any(high > 9999 for _, high in field_numbers.ranges):
