@@ -1,0 +1,72 @@
+"""What can happen to a frame, in which stage: the documentation is the type."""
+
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """The stages, in the order in which a frame goes through them."""
+
+    PLAN = "plan"
+    """Selection minus what is done, cut into batches."""
+    MIRROR = "mirror"
+    """Archive to S3."""
+    STAGE = "stage"
+    """S3 to HDFS, or to a POSIX file system."""
+    EXTRACT = "extract"
+    """SEP, in a Spark job."""
+    VALIDATE = "validate"
+    """Counts, schema, ranges, duplicates."""
+    PUBLISH = "publish"
+    """One rename into the catalogue."""
+
+
+class Outcome(StrEnum):
+    """What happened to one frame in one stage. A frame has exactly one for every stage that it reached."""
+
+    OK = "ok"
+    """The stage did its work."""
+    OK_EMPTY = "ok_empty"
+    """Extraction worked, and there is no source in the frame."""
+    NOT_IN_ARCHIVE = "not_in_archive"
+    """Asked for, but the archive does not have it (404, or not listed). Looked for again by the next plan."""
+    ARCHIVE_UNAVAILABLE = "archive_unavailable"
+    """The archive did not answer properly after all retries. Tried again by the next plan."""
+    CORRUPT_UPSTREAM = "corrupt_upstream"
+    """The archive's own copy is damaged: cut short, a wrong CRC, a web page under a frame's name. Not mirrored."""
+    CHECKSUM_MISMATCH = "checksum_mismatch"
+    """Bytes read from S3 or HDFS are not the bytes that were downloaded."""
+    STORAGE_FAILED = "storage_failed"
+    """S3 or HDFS refused or lost an operation, after all retries. Tried again by the next plan."""
+    BAD_FRAME = "bad_frame"
+    """A whole FITS file, but not a usable frame: HDUs missing, wrong shape, header of another frame."""
+    EXTRACTION_FAILED = "extraction_failed"
+    """SEP could not measure it, for example because it is too crowded for the limits."""
+    INTERNAL_ERROR = "internal_error"
+    """An error that nobody foresaw: a bug. The reason holds its type and text, the task's log the traceback."""
+    NOT_VALID = "not_valid"
+    """The batch did not pass validation and is not published."""
+
+    @property
+    def good(self) -> bool:
+        """Whether the frame goes on to the next stage."""
+        return self in (Outcome.OK, Outcome.OK_EMPTY)
+
+    @property
+    def advice(self) -> str:
+        """What a person can do about it."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Outcome.OK: "nothing to do",
+    Outcome.OK_EMPTY: "nothing to do",
+    Outcome.NOT_IN_ARCHIVE: "check run, camcol, field and band; the next ingestion looks again",
+    Outcome.ARCHIVE_UNAVAILABLE: "run the ingestion again later",
+    Outcome.CORRUPT_UPSTREAM: "report it to the archive; the next ingestion fetches it again",
+    Outcome.CHECKSUM_MISMATCH: "check the disks of S3 and HDFS; run the ingestion again, which stages it anew",
+    Outcome.STORAGE_FAILED: "check S3 and HDFS; run the ingestion again",
+    Outcome.BAD_FRAME: "look at the file; the archive may hold another frame under this name",
+    Outcome.EXTRACTION_FAILED: "look at the frame; raise the profile's limits if it is crowded",
+    Outcome.INTERNAL_ERROR: "report the traceback in the task's log",
+    Outcome.NOT_VALID: "read the batch's validation report",
+}

@@ -1,0 +1,155 @@
+"""A NameNode and DataNodes as processes, from Apache's Maven artifact.
+
+`hadoop-client-minicluster` holds the servers; the client jars that it needs beside it come with PySpark. It is
+fetched by Ivy, which PySpark bundles too, so that nobody has to install Maven; and checked against the checksum below.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import pyspark
+
+from kira.errors import StackError
+from kira.stack.config import HOST, StackConfig
+
+VERSION = "3.5.0"
+JAR = f"hadoop-client-minicluster-{VERSION}.jar"
+JAR_SHA256 = "06772d24529e59939915979b3edba204d367750ef7dc5120411f35221dd4818c"
+"""Of the artifact org.apache.hadoop:hadoop-client-minicluster:3.5.0; must match the client jars of PySpark."""
+
+_PYSPARK_JARS = Path(pyspark.__file__).parent / "jars"
+_NEEDED = ("hadoop-client-api", "hadoop-client-runtime", "slf4j-api", "jcl-over-slf4j", "log4j-", "javax.servlet-api")
+# HDFS on one small machine: little memory, quick heartbeats, and nothing that looks up names of hosts.
+_COMMON = {
+    "dfs.replication": "2",
+    "dfs.blocksize": "67108864",
+    "dfs.namenode.datanode.registration.ip-hostname-check": "false",
+    "dfs.namenode.safemode.extension": "0",
+    "dfs.namenode.redundancy.considerLoad": "false",
+    "dfs.client.block.write.replace-datanode-on-failure.policy": "NEVER",
+    "dfs.heartbeat.interval": "1",
+    "dfs.namenode.heartbeat.recheck-interval": "5000",
+    "dfs.datanode.du.reserved": "0",
+    "dfs.permissions.superusergroup": "root",
+    "hadoop.security.authorization": "false",
+}
+
+
+def jar_path(config: StackConfig) -> Path:
+    """Where the server jar is kept."""
+    return config.home / "hadoop" / JAR
+
+
+def fetch_jar(config: StackConfig) -> Path:
+    """Get the server jar, unless it is there.
+
+    Raises
+    ------
+    StackError
+        If it cannot be fetched, or is not the file it should be.
+    """
+    target = jar_path(config)
+    if target.exists() and _sha256(target) == JAR_SHA256:
+        return target
+    ivy = next(_PYSPARK_JARS.glob("ivy-*.jar"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        command = [
+            "java", "-jar", str(ivy), "-cache", f"{folder}/cache", "-confs", "master", "-types", "jar",
+            "-dependency", "org.apache.hadoop", "hadoop-client-minicluster", VERSION,
+            "-retrieve", f"{folder}/[artifact]-[revision].[ext]",
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+        fetched = Path(folder) / JAR
+        if done.returncode or not fetched.exists():
+            raise StackError(
+                f"Hadoop's server jar (Maven artifact org.apache.hadoop:hadoop-client-minicluster:{VERSION}) could not "
+                "be fetched from Maven Central. Check the network, or stage to a folder instead: "
+                f"make run STAGE=file://{config.home}/stage"
+            )
+        if (found := _sha256(fetched)) != JAR_SHA256:
+            raise StackError(f"{JAR} came with SHA-256 {found} instead of {JAR_SHA256}: not the file that was tested.")
+        shutil.move(fetched, target)
+    return target
+
+
+def classpath(config: StackConfig, role: str) -> str:
+    """Class path of a server: its configuration, the server jar, and what comes with PySpark."""
+    jars = [str(p) for p in sorted(_PYSPARK_JARS.glob("*.jar")) if p.name.startswith(_NEEDED)]
+    return ":".join([str(_folder(config, role)), str(jar_path(config)), *jars])
+
+
+def write_configuration(config: StackConfig) -> None:
+    """Write the XML files of NameNode and DataNodes."""
+    ports, data = config.ports, config.home / "hdfs"
+    name_node = f"{HOST}:{ports['namenode']}"
+    shared = _COMMON | {"fs.defaultFS": f"hdfs://{name_node}", "dfs.namenode.rpc-address": name_node}
+    _write(config, "namenode", shared | {
+        "dfs.namenode.name.dir": (data / "namenode").as_uri(),
+        "dfs.namenode.http-address": f"{HOST}:{ports['namenode_http']}",
+        "dfs.namenode.rpc-bind-host": HOST,
+        "dfs.namenode.http-bind-host": HOST,
+        "hadoop.http.staticuser.user": "kira",
+    })  # fmt: skip
+    for role in ("datanode1", "datanode2"):
+        _write(config, role, shared | {
+            "dfs.datanode.data.dir": (data / role).as_uri(),
+            "dfs.datanode.hostname": HOST,
+            "dfs.datanode.address": f"{HOST}:{ports[role]}",
+            "dfs.datanode.ipc.address": f"{HOST}:{ports[role + '_ipc']}",
+            "dfs.datanode.http.address": f"{HOST}:{ports[role + '_http']}",
+        })  # fmt: skip
+
+
+def command(config: StackConfig, role: str) -> list[str]:
+    """Command line of one server."""
+    kind = "namenode.NameNode" if role == "namenode" else "datanode.DataNode"
+    return [
+        "java", "-Xmx384m", "-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true",
+        f"-Dlog4j2.configurationFile={_folder(config, role) / 'log4j2.properties'}",
+        "-cp", classpath(config, role), f"org.apache.hadoop.hdfs.server.{kind}",
+    ]  # fmt: skip
+
+
+def format_namenode(config: StackConfig) -> None:
+    """Make an empty file system, unless there is one."""
+    if (config.home / "hdfs" / "namenode" / "current" / "VERSION").exists():
+        return
+    done = subprocess.run(
+        [*command(config, "namenode"), "-format", "-nonInteractive"],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    if done.returncode:
+        raise StackError(f"The NameNode could not be formatted: {(done.stdout + done.stderr).strip()[-500:]}")
+
+
+def _folder(config: StackConfig, role: str) -> Path:
+    return config.home / "hadoop" / role
+
+
+def _write(config: StackConfig, role: str, properties: dict[str, str]) -> None:
+    folder = _folder(config, role)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "".join(
+        f"<property><name>{escape(name)}</name><value>{escape(value)}</value></property>\n"
+        for name, value in properties.items()
+    )
+    for name in ("core-site.xml", "hdfs-site.xml"):
+        (folder / name).write_text(f"<configuration>\n{lines}</configuration>\n")
+    (folder / "log4j2.properties").write_text(
+        "appender.console.type = Console\n"
+        "appender.console.name = console\n"
+        "appender.console.layout.type = PatternLayout\n"
+        "appender.console.layout.pattern = %d{ISO8601} %p %c{1}: %m%n\n"
+        "rootLogger.level = info\n"
+        "rootLogger.appenderRef.console.ref = console\n"
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

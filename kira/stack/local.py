@@ -1,0 +1,281 @@
+"""The local stack: its parts, started and stopped as one."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from kira.errors import StackError
+from kira.stack import airflow_server, hadoop, ports, requirements
+from kira.stack.airflow_server import AirflowApi
+from kira.stack.config import BUCKET, HOST, StackConfig, write_private
+from kira.stack.supervision import Supervisor, write_configuration
+from kira.storage import S3Mirror
+
+Say = Callable[[str], None]
+
+NAMES = {
+    "s3": "SeaweedFS (S3)",
+    "archive": "sample archive over HTTP",
+    "namenode": "HDFS NameNode",
+    "datanode1": "HDFS DataNode 1",
+    "datanode2": "HDFS DataNode 2",
+    "airflow-api-server": "Airflow API server and UI",
+    "airflow-scheduler": "Airflow scheduler",
+    "airflow-dag-processor": "Airflow DAG processor",
+    "airflow-triggerer": "Airflow triggerer",
+}
+DAGS = ("sdss_ingest",)
+_READY_SECONDS = 180
+
+
+class LocalStack:
+    """Servers on 127.0.0.1 with all their state in one folder.
+
+    Parameters
+    ----------
+    config : StackConfig
+    say : callable, optional
+        Called with one line of progress at a time.
+    parts : set of str, optional
+        Names from `NAMES` to run; all by default.
+    """
+
+    def __init__(self, config: StackConfig, say: Say = print, parts: set[str] | None = None) -> None:
+        self.config = config
+        self.say = say
+        self.parts = parts or set(NAMES)
+        if not config.with_hdfs:
+            self.parts = {name for name in self.parts if not name.startswith(("namenode", "datanode"))}
+        self.supervisor = Supervisor(config)
+
+    # -- start and stop
+
+    def up(self) -> None:
+        """Start what does not run, and wait until all of it answers.
+
+        Raises
+        ------
+        StackError
+            With one sentence about what is missing or did not come up.
+        """
+        running = self.supervisor.processes()
+        if running is not None and set(running) == self._programs().keys():
+            self.say("The stack runs already.")
+        else:
+            if running is not None:
+                self.supervisor.stop()
+            self._start()
+        self._wait()
+
+    def _start(self) -> None:
+        self.supervisor.sweep()
+        requirements.check(self.config, with_java=self._has("namenode") or self._has("airflow-scheduler"))
+        self._check_ports()
+        self.config.save()
+        environment = airflow_server.environment(self.config)
+        steps: list[Callable[[], None]] = []
+        if self._has("namenode"):
+            steps.append(self._prepare_hdfs)
+        if self._has("s3"):
+            self._prepare_s3()
+        if self._has("airflow-api-server"):
+            airflow_server.write_files(self.config)
+            steps.append(lambda: self._migrate(environment))
+        if self._has("archive"):
+            registry = self.config.home / "archives.json"
+            if not registry.exists():
+                registry.write_text("{}")
+        with ThreadPoolExecutor(2) as pool:
+            for step in [pool.submit(step) for step in steps]:
+                step.result()
+        self.say("Starting " + ", ".join(NAMES[name] for name in self._programs()) + " …")
+        self.supervisor.start(write_configuration(self.config, self._programs()), environment)
+
+    def down(self) -> bool:
+        """Stop everything; False where nothing ran."""
+        return self.supervisor.stop()
+
+    def _has(self, name: str) -> bool:
+        return name in self.parts
+
+    def _programs(self) -> dict[str, list[str]]:
+        config, port = self.config, self.config.ports
+        weed = str(Path(sys.executable).with_name("weed"))
+        commands = {
+            "s3": [
+                weed, "mini", f"-dir={config.home}/s3", f"-ip={HOST}", f"-ip.bind={HOST}", "-admin.ui=false",
+                "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config.home}/s3.json",
+                "-s3.iam=false", "-master.telemetry=false", f"-filer.localSocket={config.home}/filer.sock",
+                "-master.volumeSizeLimitMB=1024",
+                f"-s3.port={port['s3']}", f"-s3.port.grpc={port['s3_grpc']}",
+                f"-master.port={port['s3_master']}", f"-master.port.grpc={port['s3_master_grpc']}",
+                f"-volume.port={port['s3_volume']}", f"-volume.port.grpc={port['s3_volume_grpc']}",
+                f"-filer.port={port['s3_filer']}", f"-filer.port.grpc={port['s3_filer_grpc']}",
+                f"-admin.port={port['s3_admin']}", f"-admin.port.grpc={port['s3_admin_grpc']}",
+            ],
+            "archive": [
+                sys.executable, "-m", "kira.stack.archive_server", "--registry", str(config.home / "archives.json"),
+                "--port", str(port["archive"]),
+            ],
+        }  # fmt: skip
+        if config.with_hdfs:
+            commands |= {role: hadoop.command(config, role) for role in ("namenode", "datanode1", "datanode2")}
+        commands |= airflow_server.programs()
+        return {name: command for name, command in commands.items() if name in self.parts}
+
+    def _check_ports(self) -> None:
+        prefixes = {"s3": "s3", "archive": "archive", "namenode": "namenode", "datanode1": "datanode1",
+                    "datanode2": "datanode2", "airflow-api-server": "airflow"}  # fmt: skip
+        wanted = tuple(prefix for part, prefix in prefixes.items() if part in self.parts)
+        for name, port in self.config.used_ports.items():
+            if name.startswith(wanted) and not ports.is_free(port):
+                setting = "AIRFLOW_PORT=<port>" if name == "airflow" else "KIRA_PORT_BASE=<port>"
+                raise StackError(
+                    f"Port {port}, needed for {name.replace('_', ' ')}, is in use by {ports.user_of(port)}: "
+                    f"stop that, or choose another port with make run {setting}"
+                )
+
+    def _prepare_hdfs(self) -> None:
+        if not hadoop.jar_path(self.config).exists():
+            self.say(f"Fetching Hadoop {hadoop.VERSION}'s server jar (56 MB) …")
+        hadoop.fetch_jar(self.config)
+        hadoop.write_configuration(self.config)
+        hadoop.format_namenode(self.config)
+
+    def _prepare_s3(self) -> None:
+        secrets = self.config.secrets
+        (self.config.home / "s3").mkdir(exist_ok=True)
+        identity = {
+            "name": "kira",
+            "credentials": [{"accessKey": secrets.s3_access_key, "secretKey": secrets.s3_secret_key}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        write_private(self.config.home / "s3.json", json.dumps({"identities": [identity]}))
+
+    def _migrate(self, environment: dict[str, str]) -> None:
+        if not (self.config.home / "airflow" / "airflow.db").exists():
+            self.say("Making Airflow's database …")
+        command = [sys.executable, "-m", "airflow", "db", "migrate"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+        if done.returncode:
+            raise StackError(f"Airflow's database could not be made: {(done.stdout + done.stderr).strip()[-800:]}")
+
+    # -- readiness
+
+    def _wait(self) -> None:
+        checks: dict[str, Callable[[], bool]] = {
+            "s3": self._s3_ready,
+            "archive": lambda: _answers(self.config.url("archive") + "/healthz"),
+            "namenode": self._hdfs_ready,
+            "airflow-api-server": lambda: _answers(self.config.url("airflow") + "/api/v2/monitor/health"),
+        }
+        end = time.monotonic() + _READY_SECONDS
+        for name, ready in checks.items():
+            if not self._has(name):
+                continue
+            while not ready():
+                self._fail_if_gone()
+                if time.monotonic() > end:
+                    raise StackError(
+                        f"{NAMES[name]} did not come up within {_READY_SECONDS} s; the reason is in "
+                        f"{self.config.logs / name}.log"
+                    )
+                time.sleep(0.5)
+            self.say(f"{NAMES[name]} is up.")
+        if self._has("airflow-scheduler"):
+            self._prepare_airflow()
+
+    def _fail_if_gone(self) -> None:
+        processes = self.supervisor.processes()
+        if processes is None:
+            raise StackError(f"The supervisor is gone; see {self.config.logs}/supervisord.log")
+        for name, info in processes.items():
+            if info["statename"] in ("FATAL", "EXITED"):
+                log = self.config.logs / f"{name}.log"
+                last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
+                raise StackError(f"{NAMES[name]} did not come up: {''.join(last)[:300]} (see {log})")
+
+    def s3_client(self) -> Any:
+        """A boto3 client with the stack's credentials."""
+        secrets = self.config.secrets
+        return boto3.client(
+            "s3", endpoint_url=self.config.url("s3"), aws_access_key_id=secrets.s3_access_key,
+            aws_secret_access_key=secrets.s3_secret_key, region_name="us-east-1",
+            config=Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 2}, proxies={}),
+        )  # fmt: skip
+
+    def _s3_ready(self) -> bool:
+        try:
+            S3Mirror(self.s3_client(), BUCKET).ensure_bucket()
+        except (BotoCoreError, ClientError, Exception):  # noqa: BLE001 - whatever it is, S3 is not ready; _wait says so
+            return False
+        return True
+
+    def _hdfs_ready(self) -> bool:
+        try:
+            bean = "Hadoop:service=NameNode,name=FSNamesystem"
+            answer = httpx.get(
+                self.config.url("namenode_http") + "/jmx", params={"qry": bean}, timeout=5, trust_env=False
+            ).json()["beans"]
+            status = "Hadoop:service=NameNode,name=NameNodeInfo"
+            info = httpx.get(
+                self.config.url("namenode_http") + "/jmx", params={"qry": status}, timeout=5, trust_env=False
+            ).json()["beans"]
+        except (httpx.HTTPError, ValueError, KeyError):
+            return False
+        wanted = len(self.parts & {"datanode1", "datanode2"})
+        return bool(answer and info and answer[0]["NumLiveDataNodes"] >= wanted and not info[0]["Safemode"])
+
+    def _prepare_airflow(self) -> None:
+        api = AirflowApi(self.config)
+        try:
+            api.set_pool("kira_archive", 2, "mirror tasks at a time: spares SDSS's servers")
+            api.set_pool("kira_spark", 1, "Spark jobs at a time")
+            for dag in DAGS:
+                api.wait_for_dag(dag, _READY_SECONDS)
+        finally:
+            api.close()
+        self.say("Airflow has read the DAGs.")
+
+    # -- what runs
+
+    def status(self) -> dict[str, tuple[str, str]]:
+        """State and address of every part, by name."""
+        running = self.supervisor.processes() or {}
+        addresses = {
+            "s3": self.config.url("s3"),
+            "archive": self.config.url("archive"),
+            "namenode": f"{self.config.stage_url} , {self.config.url('namenode_http')}",
+            "airflow-api-server": self.config.url("airflow"),
+        }
+        return {
+            name: (str(running.get(name, {}).get("statename", "not running")).lower(), addresses.get(name, ""))
+            for name in self._programs()
+        }
+
+    def serve_archive(self, name: str, folder: Path) -> str:
+        """Let the archive server show a folder; returns its address."""
+        registry = self.config.home / "archives.json"
+        known = json.loads(registry.read_text()) if registry.exists() else {}
+        if known.get(name) != str(folder):
+            registry.with_suffix(".aside").write_text(json.dumps(known | {name: str(folder)}, indent=1))
+            shutil.move(registry.with_suffix(".aside"), registry)
+        return f"{self.config.url('archive')}/{name}"
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
