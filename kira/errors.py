@@ -33,6 +33,10 @@ class BadFrame(KiraError):
     """A file is a whole FITS file but not a frame that can be used (missing HDU, wrong shape, no WCS)."""
 
 
+class ExtractionFailed(KiraError):
+    """A usable frame could not be measured (SEP's buffers are too small for it); the text says what ran over."""
+
+
 class StorageError(KiraError):
     """S3, HDFS or a file system refused or lost an operation."""
 

@@ -1,0 +1,79 @@
+"""Parts of a catalogue back to one table in canonical order, and a digest that proves two catalogues equal."""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kira.catalog.schema import KEY, SCHEMA
+from kira.errors import InvalidInput
+
+
+def read_parts(parts: Iterable[bytes]) -> pa.Table:
+    """Read the Parquet files of a catalogue.
+
+    Parameters
+    ----------
+    parts : iterable of bytes
+        Contents of the files, in any order.
+
+    Returns
+    -------
+    pyarrow.Table
+        All rows with `SCHEMA`, sorted by `KEY`, in one chunk.
+
+    Raises
+    ------
+    InvalidInput
+        If a part is not Parquet, damaged, or of another schema.
+    """
+    tables = [SCHEMA.empty_table()]
+    for number, part in enumerate(parts):
+        try:
+            table = pq.read_table(pa.BufferReader(part))
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidInput(f"Part {number} of the catalogue cannot be read as Parquet: {error}") from error
+        if not table.schema.equals(SCHEMA, check_metadata=False):
+            raise InvalidInput(f"Part {number} of the catalogue has other columns than this version of Kira writes.")
+        tables.append(table.cast(SCHEMA))
+    return in_order(pa.concat_tables(tables))
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """Return the rows sorted by `KEY`, in one chunk."""
+    return table.sort_by([(name, "ascending") for name in KEY]).combine_chunks()
+
+
+def digest(table: pa.Table) -> str:
+    """SHA-256 over all columns and rows in canonical order.
+
+    Depends on column names, types and values alone: not on the order of rows, on how they were spread over files or
+    chunks, or on metadata. All NaN are one value. Rows of one `KEY` must not differ: validation refuses duplicates.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+    """
+    table = in_order(table)
+    sha = hashlib.sha256(f"{table.num_rows}\n".encode())
+    for field, column in zip(table.schema, table.columns, strict=True):
+        sha.update(f"{field.name} {field.type} {column.null_count}\n".encode())
+        sha.update(_value_bytes(column))
+    return sha.hexdigest()
+
+
+def _value_bytes(column: pa.ChunkedArray) -> bytes:
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
+        return repr(column.to_pylist()).encode()
+    values = column.to_numpy()
+    if values.dtype.kind == "f":
+        values = np.where(np.isnan(values), np.nan, values)
+    content: bytes = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+    return content
