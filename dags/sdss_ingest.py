@@ -63,6 +63,11 @@ with DAG(
             200, type="integer", minimum=1, maximum=5000, title="Frames in a batch",
             description="They travel together through all stages. A selection of more than 1,000 batches is refused.",
         ),
+        "field_list": Param(
+            "index pages", type="string", enum=["index pages", "run list"], title="What exists, according to",
+            description="The archive's index pages, or its run list (runList.par, from DR8), which also knows of "
+            "frames that are missing.",
+        ),
         "again": Param(
             False, type="boolean", title="Try again",
             description="Also frames that an earlier run found damaged or could not measure.",

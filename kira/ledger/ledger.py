@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Index, Row, String, create_engine, event, func, select
+from sqlalchemy import Engine, Index, Row, String, and_, case, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -14,6 +14,7 @@ from kira.ledger.outcomes import Outcome, Stage
 from kira.sdss import FrameId
 
 _BUSY_SECONDS = 60
+_GOOD = [outcome.value for outcome in Outcome if outcome.good]
 
 
 class Base(DeclarativeBase):
@@ -136,7 +137,13 @@ class Ledger:
         insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
         statement = insert(OutcomeRow)
         keys = ("batch", "frame", "stage")
-        changed: dict[str, Any] = {name: statement.excluded[name] for name in rows[0] if name not in (*keys, "attempts")}
+        changed: dict[str, Any] = {
+            name: statement.excluded[name] for name in rows[0] if name not in (*keys, "attempts")
+        }
+        # Work found done says nothing new: sizes, times and checks of the attempt that did it stay.
+        stays = and_(statement.excluded["again"], OutcomeRow.outcome.in_(_GOOD))
+        for name in set(changed) - {"dag_run", "at"}:
+            changed[name] = case((stays, getattr(OutcomeRow, name)), else_=changed[name])
         changed["attempts"] = OutcomeRow.attempts + 1
         with self._session() as session:
             for start in range(0, len(rows), 500):  # SQLite takes 32,766 values a statement
@@ -166,6 +173,17 @@ class Ledger:
             OutcomeRow.profile == profile,
             OutcomeRow.stage == Stage.PUBLISH,
             OutcomeRow.outcome == Outcome.OK,
+        )
+        with self._session() as session:
+            return set(session.scalars(query))
+
+    def failed(self, archive: str, release: str, profile: str, outcomes: Iterable[Outcome]) -> set[str]:
+        """Frames that ever had one of these outcomes on their way to a catalogue, as text."""
+        query = select(OutcomeRow.frame).where(
+            OutcomeRow.archive == archive,
+            OutcomeRow.release == release,
+            OutcomeRow.profile == profile,
+            OutcomeRow.outcome.in_(list(outcomes)),
         )
         with self._session() as session:
             return set(session.scalars(query))

@@ -1,1 +1,1 @@
-"""Kira stages."""
+"""What each stage does, without Airflow: manifests in, manifests and outcomes out."""

@@ -97,6 +97,11 @@ class Manifest:
         """Folder of the published result below the staging root."""
         return f"{catalogue_folder(self.archive, self.release, self.profile)}/batch={self.batch}"
 
+    @property
+    def path(self) -> str:
+        """Where this manifest is kept, below the staging root."""
+        return f"{self.folder}/{self.stage}.jsonl"
+
     def after(self, stage: str, entries: Iterable[Entry]) -> "Manifest":
         """Make the manifest of the next stage."""
         return replace(self, stage=stage, entries=tuple(entries))
@@ -122,9 +127,13 @@ class Manifest:
 
     def save(self, store: Store) -> str:
         """Write to the batch's folder and return the URI."""
-        path = f"{self.folder}/{self.stage}.jsonl"
-        store.write(path, self.to_text().encode())
-        return store.uri(path)
+        store.write(self.path, self.to_text().encode())
+        return store.uri(self.path)
+
+    @staticmethod
+    def root_of(uri: str) -> str:
+        """Root URL of the store that a manifest lies in, from the manifest's own URI."""
+        return uri.rsplit("/", 4)[0]
 
     @classmethod
     def load(cls, store: Store, uri: str) -> "Manifest":

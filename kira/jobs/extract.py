@@ -1,0 +1,94 @@
+"""Spark application: extract the sources of one batch of staged frames.
+
+    spark-submit kira/jobs/extract.py --manifest hdfs://…/staged.jsonl
+
+It is given a manifest and lists no directories. Frames are read in the Python workers, so that no pixel passes through
+the JVM. Thin: all logic is in `kira.stages.extraction`.
+"""
+
+import argparse
+import json
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+
+from kira.extraction import Parameters
+from kira.ledger import Outcome
+from kira.stages.extraction import Measured, Task, extract_batch, finished, run_task
+from kira.storage import Manifest, Store, open_store
+
+log = logging.getLogger("kira.extract")
+_PROGRESS_SECONDS = 2.0
+
+
+def main() -> None:
+    """Run the application."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", required=True, help="URI of the manifest that the stage stage wrote")
+    arguments = parser.parse_args()
+
+    store = open_store(Manifest.root_of(arguments.manifest))
+    manifest = Manifest.load(store, arguments.manifest)
+    if finished(store, manifest):
+        log.info("batch %s was extracted before: nothing to do", manifest.batch)
+        return
+    parameters = Parameters.from_dict(json.loads(store.read(f"{manifest.folder}/parameters.json")))
+    if manifest.entries:
+        _run_on_spark(store, manifest, parameters)
+    else:
+        extract_batch(store, manifest, parameters, 1, lambda _tasks: [])
+        log.info("batch %s has no frame that got as far as this", manifest.batch)
+
+
+def _run_on_spark(store: Store, manifest: Manifest, parameters: Parameters) -> None:
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.builder.appName(f"kira extract {manifest.batch}").getOrCreate()
+    context = spark.sparkContext
+
+    def run_all(tasks: Sequence[Task]) -> Iterable[list[Measured]]:
+        log.info("%d frames in %d tasks on %d cores", len(manifest.entries), len(tasks), context.defaultParallelism)
+        over = threading.Event()
+        watcher = threading.Thread(target=_report, args=(context, store, manifest, len(tasks), over), daemon=True)
+        watcher.start()
+        try:
+            results: list[list[Measured]] = context.parallelize(tasks, len(tasks)).map(_in_worker).collect()
+        finally:
+            over.set()
+            watcher.join()
+        return results
+
+    try:
+        measured = extract_batch(store, manifest, parameters, context.defaultParallelism, run_all)
+    finally:
+        spark.stop()
+    good = sum(Outcome(one.outcome).good for one in measured)
+    sources = sum(one.sources for one in measured)
+    log.info("batch %s: %d of %d frames extracted, %d sources", manifest.batch, good, len(measured), sources)
+
+
+def _in_worker(task: Task) -> list[Measured]:
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return run_task(task, str(context.taskAttemptId() if context else 0))
+
+
+def _report(context: "object", store: Store, manifest: Manifest, tasks: int, over: threading.Event) -> None:
+    """Say how far the job is, in the log and in a small file for those who watch from elsewhere."""
+    frames = len(manifest.entries)
+    tracker = context.statusTracker()  # type: ignore[attr-defined]
+    told = -1
+    while not over.wait(_PROGRESS_SECONDS):
+        stages = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
+        done = sum(stage.numCompletedTasks for stage in stages if stage)
+        if done != told:
+            told = done
+            estimate = frames * done // tasks
+            log.info("extract: about %d of %d frames (%d of %d tasks)", estimate, frames, done, tasks)
+            store.write(f"{manifest.folder}/progress.json", json.dumps({"frames": estimate}).encode())
+
+
+if __name__ == "__main__":
+    main()

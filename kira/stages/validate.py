@@ -1,0 +1,79 @@
+"""Validate: is a batch fit to be published?"""
+
+import json
+import logging
+from typing import Any
+
+from kira.catalog import read_parts
+from kira.errors import ValidationFailed
+from kira.ledger import Outcome, Record, Stage
+from kira.sdss import FrameId
+from kira.stages.extraction import Measured, read_outcomes
+from kira.stages.work import Attempt, Services
+from kira.storage import Manifest
+from kira.validation import ExpectedFrame
+from kira.validation import validate as check_batch
+
+log = logging.getLogger(__name__)
+
+MAX_FAILED_FRACTION = 0.2
+"""Failure budget: more than this part of a batch's frames failing in extraction stops it …"""
+MIN_FAILED = 3
+"""… unless they are fewer than this: one bad frame of two is no reason to hold back the other."""
+REPORT = "_validation.json"
+
+
+def validate(services: Services, attempt: Attempt, manifest: Manifest) -> None:
+    """Hold the extracted batch against its manifest and against what sources can look like.
+
+    The outcomes of extraction, which the Spark job left with its result, go to the ledger here.
+
+    Raises
+    ------
+    ValidationFailed
+        If the batch must not be published; the sentence names check and frame.
+    """
+    store = services.store
+    if store.exists(manifest.published):
+        log.info("batch %s is published already: nothing to do", manifest.batch)
+        return
+    context = attempt.context(manifest)
+    measured = read_outcomes(store, manifest.extracted)
+    services.ledger.record(context, Stage.EXTRACT, (one.as_record() for one in measured))
+    good = [one for one in measured if Outcome(one.outcome).good]
+    with services.ledger.attempt(context, Stage.VALIDATE, len(good)):
+        report, sentence = _check(services, manifest, measured, good)
+        store.write(f"{manifest.extracted}/{REPORT}", json.dumps(report, indent=1).encode())
+        checks = len(report["checks"])
+        outcome = Outcome.NOT_VALID if sentence else Outcome.OK
+        services.ledger.record(context, Stage.VALIDATE, (
+            Record(FrameId.parse(one.frame), outcome, sentence, sources=one.sources, checks=checks,
+                   failed_checks=int(bool(sentence))) for one in good
+        ))  # fmt: skip
+    if sentence:
+        raise ValidationFailed(f"Batch {manifest.batch} is not published: {sentence}")
+    log.info("batch %s: %d frames, %d checks, all passed", manifest.batch, len(good), checks)
+
+
+def _check(
+    services: Services, manifest: Manifest, measured: list[Measured], good: list[Measured]
+) -> tuple[dict[str, Any], str]:
+    told = [one.frame for one in measured]
+    if told != [str(entry.frame) for entry in manifest.entries]:
+        return {
+            "checks": [],
+            "ok": False,
+        }, "extraction did not give exactly one outcome for each frame of its manifest."
+    failed = [one for one in measured if not Outcome(one.outcome).good]
+    if len(failed) >= MIN_FAILED and len(failed) > MAX_FAILED_FRACTION * len(measured):
+        return {"checks": [], "ok": False}, (
+            f"{len(failed)} of {len(measured)} frames failed in extraction, more than {MAX_FAILED_FRACTION:.0%}; "
+            f"the first: {failed[0].frame}: {failed[0].reason}"
+        )
+    parts = sorted({one.part for one in good if one.part})
+    table = read_parts(services.store.read(f"{manifest.extracted}/{part}") for part in parts)
+    expected = [
+        ExpectedFrame(FrameId.parse(one.frame), one.sources, one.background or 0.0, one.rms or 0.0) for one in good
+    ]
+    report = check_batch(table, expected)
+    return report.as_dict(), "" if report.ok else report.sentence()
