@@ -7,11 +7,13 @@ lengths are compared. Whether the bytes are a frame is not judged here; the inte
 import hashlib
 import logging
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import cache
 from html.parser import HTMLParser
 from types import TracebackType
 from typing import Self, TypeVar
@@ -22,7 +24,6 @@ from tenacity import (
     RetryCallState,
     RetryError,
     Retrying,
-    before_sleep_log,
     retry_if_exception_type,
     stop_after_attempt,
     wait_random_exponential,
@@ -46,10 +47,10 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-def _split(url: str) -> SplitResult:
-    """Parts of a URL; none of them if it is not one."""
+def _split(url: str, target: str = "") -> SplitResult:
+    """Parts of a URL, or of a link in the page that it names; none of them if it is not one."""
     try:
-        return urlsplit(url)
+        return urlsplit(urljoin(url, target))
     except ValueError:
         return SplitResult("", "", "", "", "")
 
@@ -215,6 +216,7 @@ class ArchiveClient:
             timeout=httpx.Timeout(timeout, pool=None),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=False,
+            verify=_tls(),
         )
 
     def __enter__(self) -> Self:
@@ -347,17 +349,18 @@ class ArchiveClient:
             stop=stop_after_attempt(self._tries),
             wait=self._wait,
             retry=retry_if_exception_type(_TRANSIENT),
-            before_sleep=before_sleep_log(_log, logging.WARNING),
+            before_sleep=lambda state: _log.warning("%s: %s; again soon", url, _reason(_error(state))),
         )
         try:
             return retrying(attempt)
         except RetryError as failure:
             last = failure.last_attempt.exception()
-            reason = str(last) if isinstance(last, _TryAgainError) else f"{type(last).__name__}: {last}"
-            raise ArchiveUnavailable(f"{url}: no proper answer in {self._tries} tries; at last {reason}") from last
+            raise ArchiveUnavailable(
+                f"{url}: no proper answer in {self._tries} tries; at last {_reason(last)}"
+            ) from last
 
     def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
+        error = _error(state)
         asked_for = error.after if isinstance(error, _TryAgainError) else 0.0
         return min(max(self._exponential(state), asked_for), self._longest_wait)
 
@@ -386,12 +389,26 @@ class ArchiveClient:
         raise ArchiveUnavailable(f"{url}: the archive redirects in a circle.")
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Read the certificates of the authorities once, not for every client."""
+    return httpx.create_ssl_context()
+
+
 class _TryAgainError(Exception):
     """An answer that may be better next time, after so many seconds if the server asked for them."""
 
     def __init__(self, text: str, after: float = 0.0) -> None:
         super().__init__(text)
         self.after = after
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _reason(error: BaseException | None) -> str:
+    return str(error) if isinstance(error, _TryAgainError) else f"{type(error).__name__}: {error}"
 
 
 _TRANSIENT = (_TryAgainError, httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError, httpx.ProxyError)
@@ -500,7 +517,7 @@ def read_index(url: str, page: bytes | bytearray) -> frozenset[str]:
     parser.close()
     if not parser.ended:
         raise _TryAgainError("the index page is cut short")
-    links = [_split(urljoin(url, target)) for target in parser.targets]
+    links = [_split(url, target) for target in parser.targets]
     here = _split(url)
     folder = unquote(here.path)
     paths = [unquote(link.path) for link in links if link.netloc == here.netloc and not (link.query or link.fragment)]
@@ -526,7 +543,7 @@ def _redirected(url: str, location: str) -> str:
 
     A login page has another name than the frame, so no list of such pages is needed to know one.
     """
-    old, new = _split(url), _split(urljoin(url, location))
+    old, new = _split(url), _split(url, location)
     upgraded = (old.scheme, new.scheme) == ("http", "https")
     same_host = old.hostname == new.hostname and (upgraded or (old.scheme, _port(old)) == (new.scheme, _port(new)))
     if not same_host:

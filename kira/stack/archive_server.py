@@ -123,8 +123,8 @@ def _inside(root: Path, path: Path) -> Path | None:
     if "\0" in str(path) or ".." in path.parts:
         return None
     try:
-        target = path.resolve()
-    except (OSError, RuntimeError):  # a name too long, links in a circle
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # not there, a name too long, links in a circle
         return None
     return target if target.is_relative_to(root) else None
 
