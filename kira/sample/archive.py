@@ -1,0 +1,225 @@
+"""Write a sample: every file of both layouts, the truth, and a marker that says that all of it is there."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+from kira.sample.camera import Detector
+from kira.sample.fitsfile import compress
+from kira.sample.fpc import fpc_bytes, tsfield_bytes
+from kira.sample.frame import frame_bytes
+from kira.sample.photoobj import listed_sources, photoobj_bytes
+from kira.sample.runlist import run_list_text
+from kira.sample.spec import (
+    SIMULATOR_VERSION,
+    SampleReport,
+    SampleSpec,
+    archive_file,
+    calibration_file,
+    run_list_file,
+)
+from kira.sample.strip import strip_fields
+from kira.sample.truth import truth_bytes, truth_file
+from kira.sdss import Band, Service
+
+MARKER = "sample.json"
+"""Written last: the specification, and size and SHA-256 of every file."""
+
+Written = dict[str, dict[str, Any]]
+"""Path below the sample's folder to bytes and sha256."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Part of a sample that one process writes: a strip's frames, or (without a band) its tables and truth."""
+
+    spec: SampleSpec
+    folder: Path
+    camcol: int
+    band: Band | None
+
+    def run(self) -> Iterator[tuple[int, Written]]:
+        """Write, and tell after each field how many frames there were and which files."""
+        if self.band is None:
+            yield from ((0, {path: _put(self.folder, path, data)}) for path, data in _tables(self.spec, self.camcol))
+            return
+        detector = Detector(self.spec, self.camcol, self.band)
+        for field, pixels in strip_fields(self.spec, self.camcol, self.band):
+            done: Written = {}
+            for release in self.spec.releases:
+                path = archive_file(self.spec.frame(release, self.camcol, field, self.band))
+                if path in done:  # DR1 to DR7 share one tree
+                    continue
+                write = fpc_bytes if release.service is Service.DAS else frame_bytes
+                done[path] = _put(self.folder, path, compress(write(detector, field, pixels), path))
+            yield len(self.spec.releases), done
+
+
+def write_sample(
+    spec: SampleSpec, folder: Path, *, processes: int | None = None, progress: Progress | None = None
+) -> SampleReport:
+    """Write a synthetic archive: `das/`, `sas/`, `truth/` and the marker `sample.json`.
+
+    Files are written aside and renamed; the marker comes last. A complete sample of the same specification and
+    version is left alone. One of another specification is replaced: the files that its marker names go first.
+
+    Parameters
+    ----------
+    spec : SampleSpec
+    folder : Path
+        Made if it does not exist.
+    processes : int, optional
+        How many work at a time; default all cores. The bytes do not depend on it. With more than one, the caller's
+        main module must be importable (`if __name__ == "__main__"`).
+    progress : callable, optional
+        Called with the number of frames done and of all frames.
+
+    Returns
+    -------
+    SampleReport
+    """
+    started = time.monotonic()
+    folder = Path(folder)
+    total = sum(1 for _ in spec.frames())
+    marker = folder / MARKER
+    known = _read_marker(marker)
+    if known and known["version"] == SIMULATOR_VERSION and known["spec"] == spec.as_json() and _complete(folder, known):
+        files = known["files"]
+        if progress:
+            progress(total, total)
+        return SampleReport(str(folder), total, 0, len(files), _size(files), time.monotonic() - started)
+    _clear(folder, known)
+
+    written: Written = {}
+    done = 0
+    tasks = [_Task(spec, folder, c, b) for c in spec.camcols for b in (*spec.bands, None)]
+    for frames, files in _run(tasks, processes):
+        written |= files
+        done += frames
+        if progress and frames:
+            progress(done, total)
+    for release in spec.releases:
+        if path := run_list_file(release):
+            written[path] = _put(folder, path, run_list_text(spec).encode("ascii"))
+    content = {
+        "comment": "Synthetic data simulated by Kira, not an observation.",
+        "version": SIMULATOR_VERSION,
+        "spec": spec.as_json(),
+        "files": dict(sorted(written.items())),
+    }
+    _put(folder, MARKER, (json.dumps(content, indent=1) + "\n").encode("ascii"))
+    return SampleReport(str(folder), total, len(written), 0, _size(written), time.monotonic() - started)
+
+
+def _tables(spec: SampleSpec, camcol: int) -> Iterator[tuple[str, bytes]]:
+    """Path and content of the tables beside the frames of a strip, and of its truth."""
+    seen = set()
+    for field in spec.field_numbers:
+        stars = listed_sources(spec, camcol, field).is_star
+        counts = int(stars.sum()), int((~stars).sum())
+        for release in spec.releases:
+            path = calibration_file(spec.frame(release, camcol, field, spec.bands[0]))
+            if path in seen:
+                continue
+            seen.add(path)
+            if release.service is Service.DAS:
+                yield path, tsfield_bytes(spec, camcol, field, counts)
+            else:
+                yield path, photoobj_bytes(spec, camcol, field)
+    yield truth_file(spec, camcol), truth_bytes(spec, camcol)
+
+
+def _run(tasks: list[_Task], processes: int | None) -> Iterator[tuple[int, Written]]:
+    """Do the tasks here, or in processes of their own, started afresh so that no lock or thread is inherited."""
+    processes = min(processes or os.cpu_count() or 1, len(tasks))
+    if processes <= 1:
+        for task in tasks:
+            yield from task.run()
+        return
+    context = multiprocessing.get_context("spawn")
+    reports: SimpleQueue[tuple[int, Written]] = context.SimpleQueue()
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_connect, initargs=(reports,)) as pool:
+        pending: set[Future[int]] = {pool.submit(_work, task) for task in tasks}
+        expected = received = 0
+        try:
+            while pending or received < expected:
+                finished, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
+                expected += sum(future.result() for future in finished)
+                while not reports.empty():
+                    received += 1
+                    yield reports.get()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+_reports: "SimpleQueue[tuple[int, Written]] | None" = None
+
+
+def _connect(reports: "SimpleQueue[tuple[int, Written]]") -> None:
+    """Give a fresh process the queue on which it reports; queues travel to a process only at its start."""
+    global _reports  # noqa: PLW0603
+    _reports = reports
+
+
+def _work(task: _Task) -> int:
+    """Do one task in a process of its own; returns how many reports it sent."""
+    sent = 0
+    for sent, report in enumerate(task.run(), 1):  # noqa: B007
+        assert _reports is not None  # noqa: S101
+        _reports.put(report)
+    return sent
+
+
+def _put(folder: Path, path: str, data: bytes) -> dict[str, Any]:
+    """Write a file aside and rename it."""
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        aside.write_bytes(data)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _read_marker(marker: Path) -> dict[str, Any] | None:
+    with suppress(FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        content = json.loads(marker.read_text("ascii"))
+        if isinstance(content, dict) and {"version", "spec", "files"} <= content.keys():
+            return content
+    return None
+
+
+def _complete(folder: Path, known: dict[str, Any]) -> bool:
+    """Whether every file that the marker names is there with its size."""
+    for path, file in known["files"].items():
+        try:
+            if (folder / path).stat().st_size != file["bytes"]:
+                return False
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def _clear(folder: Path, known: dict[str, Any] | None) -> None:
+    """Remove the marker, then what it named: never a file that this module did not write."""
+    (folder / MARKER).unlink(missing_ok=True)
+    for path in known["files"] if known else ():
+        inside = (folder / path).resolve()
+        if inside.is_relative_to(folder.resolve()):
+            inside.unlink(missing_ok=True)
+
+
+def _size(files: Written) -> int:
+    return sum(int(f["bytes"]) for f in files.values())
