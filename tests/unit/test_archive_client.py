@@ -10,8 +10,10 @@ import pytest
 from http_servers import ArchiveServer, RudeServer, answer, file
 
 from kira.errors import ArchiveUnavailable, InvalidInput, NotInArchive
-from kira.sdss import FrameId, Selection
-from kira.sdss.archive import SDSS, Archive, ArchiveClient, RemoteFile, _redirected, read_index
+from kira.sdss import ALL_RELEASES, FrameId, Release, Selection
+from kira.sdss.archive import SDSS, Archive, ArchiveClient, RemoteFile
+from kira.sdss.index_page import read_index
+from kira.sdss.urls import redirected
 
 FRAME = FrameId.parse("dr12-301-000094-1-0012-r")
 PATH = f"/sas/{FRAME.archive_path}"
@@ -65,9 +67,11 @@ class TestArchive:
     @pytest.mark.parametrize(
         "url",
         [
-            "", "x", "/das", "ftp://x/das", "file:///etc/passwd", "http://", "http:///das", "http://x/a b", "http://x/\n",
+            "", "x", "/das", "ftp://x/das", "ftp://x:21/das",
+            "file:///etc/passwd", "http://", "http:///das", "http://x/a b", "http://x/\n",
             "http://x:port/", "http://x:99999/", "http://x/?a=b", "http://x/?", "http://x/#a", "http://x/#",
-            "http://u:p@x/", "http://u@x/", "http://@x/", "http://[::1/", "http://é/",
+            "http://u:p@x/", "http://u@x/", "http://@x/", "http://[::1/", "http://é/", "http://x:0/",
+            pytest.param("http://" + "x" * 70_000, id="long"),
         ],
     )  # fmt: skip
     @pytest.mark.parametrize("service", ["das", "sas"])
@@ -75,9 +79,10 @@ class TestArchive:
         with pytest.raises(InvalidInput):
             Archive("a", **{"das": "http://x", "sas": "http://x", service: url})
 
-    def test_credentials_are_not_repeated(self) -> None:
+    @pytest.mark.parametrize("url", ["http://user:secret@x/", "ftp://user:secret@x/", "http://user:secret@[x/"])
+    def test_credentials_are_not_repeated(self, url: str) -> None:
         with pytest.raises(InvalidInput, match="credentials") as caught:
-            Archive("a", das="http://user:secret@x/", sas="http://x")
+            Archive("a", das=url, sas="http://x")
         assert "secret" not in str(caught.value)
 
 
@@ -205,7 +210,7 @@ class TestResume:
         with pytest.raises(NotInArchive):
             client.download(FRAME)
 
-    @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}])
+    @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}, {"ETag": '"ü"'}])
     def test_nothing_to_resume_by(self, rude: RudeServer, client: ArchiveClient, headers: dict[str, str]) -> None:
         rude.on(PATH, file(BODY, stop=1000, **headers), file(BODY, **headers))
         got = client.download(FRAME)
@@ -299,9 +304,9 @@ class TestRedirects:
             client.download(FRAME)
 
     def test_encryption_may_be_gained_but_not_lost(self) -> None:
-        assert _redirected("http://x/a/f", "https://x/a/f") == "https://x/a/f"
+        assert redirected("http://x/a/f", "https://x/a/f") == "https://x/a/f"
         with pytest.raises(ArchiveUnavailable):
-            _redirected("https://x/a/f", "http://x/a/f")
+            redirected("https://x/a/f", "http://x/a/f")
 
 
 class TestLimits:
@@ -340,11 +345,11 @@ class TestLimits:
     def test_connections_at_a_time_over_all_threads(
         self, rude: RudeServer, client_of: Callable[..., ArchiveClient], connections: int
     ) -> None:
-        frames = [FrameId.parse(f"dr12-301-000094-1-{n:04d}-r") for n in range(11, 35)]
+        frames = [FrameId.parse(f"dr12-301-000094-1-{n:04d}-r") for n in range(11, 27)]
         for number, frame in enumerate(frames):
-            rude.on(f"/sas/{frame.archive_path}", answer(200, bytes([number]) * 1000, pause=0.02))
-        # Waiting for a turn takes longer than the time-out, and is no failure.
-        client = client_of(connections=connections, timeout=0.1)
+            rude.on(f"/sas/{frame.archive_path}", answer(200, bytes([number]) * 1000, pause=0.05))
+        # With one connection, waiting for a turn takes longer than the time-out, and is no failure.
+        client = client_of(connections=connections, timeout=0.5)
         with ThreadPoolExecutor(16) as pool:
             got = list(pool.map(client.download, frames))
         assert [d.content for d in got] == [bytes([n]) * 1000 for n in range(len(frames))]
@@ -407,6 +412,15 @@ class TestList:
             pytest.raises(NotInArchive, match="has no dr13"),
         ):
             list(client.list_frames(Selection.parse("dr13", runs=runs)))
+
+    def test_releases_that_are_there(self, archive_server: ArchiveServer, shared_sdss: Path) -> None:
+        with ArchiveClient(archive_server.add("real", shared_sdss)) as client:
+            assert [r.number for r in ALL_RELEASES if client.has_release(r)] == [1, 2, 3, 4, 5, 6, 7, 12]
+
+    def test_release_is_not_missing_because_nobody_answers(self, rude: RudeServer, client: ArchiveClient) -> None:
+        rude.on("/das/imaging/", answer(503))
+        with pytest.raises(ArchiveUnavailable):
+            client.has_release(Release(7))
 
     def test_goes_straight_to_what_is_asked_for(self, rude: RudeServer, client: ArchiveClient) -> None:
         rude.on(CAMCOL, answer(200, page(FRAME.file_name)))

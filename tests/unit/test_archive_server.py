@@ -14,7 +14,7 @@ import httpx
 import pytest
 from http_servers import ArchiveServer, serving
 
-from kira.sdss.archive import read_index
+from kira.sdss.index_page import read_index
 from kira.stack.archive_server import main
 
 BODY = bytes(range(256)) * 1000
