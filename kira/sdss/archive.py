@@ -166,10 +166,6 @@ class ArchiveClient:
         """Close all connections."""
         self._fetcher.close()
 
-    def has_release(self, release: Release) -> bool:
-        """Whether the archive has the folder under which the frames of a release lie; DAS keeps all in the same."""
-        return self._index(f"{self.archive.base(release)}/{release.frames_root}/") is not None
-
     def list_frames(self, selection: Selection) -> Iterator[FrameId]:
         """Frames of a selection that the archive's index pages show, in the order of `FrameId`.
 
@@ -207,10 +203,6 @@ class ArchiveClient:
         url = f"{self.archive.base(release)}/{release.root}/photo/redux/runList.par"
         text = self._fetcher.get(url).content.decode(errors="replace")
         yield from frames_from_run_list(read_run_list(text), selection)
-
-    def has_release(self, release: Release) -> bool:
-        """Whether the archive shows a tree of frames of a release (all of DAS's are in one tree)."""
-        return self._index(f"{self.archive.base(release)}/{release.frames_root}/") is not None
 
     def head(self, frame: FrameId) -> RemoteFile:
         """Ask for size, date and tag of a frame without its bytes."""
