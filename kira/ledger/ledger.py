@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Index, Row, String, and_, case, create_engine, event, func, select
+from sqlalchemy import Engine, Index, String, and_, case, create_engine, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -153,10 +153,7 @@ class Ledger:
     @contextmanager
     def attempt(self, context: Context, stage: Stage, frames: int) -> Iterator[None]:
         """Keep on record that a stage began, and that it ended; a killed one has no end."""
-        row = StageRow(
-            batch=context.batch, stage=stage, dag_run=context.dag_run, attempt=context.attempt, began=_now(),
-            frames=frames,
-        )  # fmt: skip
+        row = _stage_row(context, stage, frames, _now())
         with self._session() as session:
             session.add(row)
             session.flush()
@@ -164,6 +161,13 @@ class Ledger:
         yield
         with self._session() as session:
             session.get_one(StageRow, row_id).ended = _now()
+
+    def add_attempt(self, context: Context, stage: Stage, frames: int, began: datetime, ended: datetime) -> None:
+        """Keep on record an attempt that another process made, with its times in UTC."""
+        row = _stage_row(context, stage, frames, began.replace(tzinfo=None))
+        row.ended = ended.replace(tzinfo=None)
+        with self._session() as session:
+            session.add(row)
 
     def published(self, archive: str, release: str, profile: str) -> set[str]:
         """Frames that are in a catalogue, as text."""
@@ -196,7 +200,7 @@ class Ledger:
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(query.order_by(OutcomeRow.frame, OutcomeRow.at)))
 
-    def progress(self, dag_runs: Sequence[str]) -> list[Row[tuple[str, str, int, int]]]:
+    def progress(self, dag_runs: Sequence[str]) -> list[tuple[str, str, int, int]]:
         """Frames with an outcome, as (stage, outcome, frames, bytes), over some DAG runs."""
         query = (
             select(OutcomeRow.stage, OutcomeRow.outcome, func.count(), func.coalesce(func.sum(OutcomeRow.size), 0))
@@ -204,7 +208,8 @@ class Ledger:
             .group_by(OutcomeRow.stage, OutcomeRow.outcome)
         )
         with self._session() as session:
-            return list(session.execute(query))
+            rows = session.execute(query)
+            return [(stage, outcome, frames, size or 0) for stage, outcome, frames, size in rows]
 
     def attempts(self, dag_run: str) -> list[StageRow]:
         """All attempts of stages of one DAG run, in the order in which they began."""
@@ -221,6 +226,17 @@ def _row(context: Context, stage: Stage, record: Record) -> dict[str, Any]:
         "again": record.again, "size": record.size, "sha256": record.sha256, "sources": record.sources,
         "seconds": record.seconds, "checks": record.checks, "failed_checks": record.failed_checks, "at": _now(),
     }  # fmt: skip
+
+
+def _stage_row(context: Context, stage: Stage, frames: int, began: datetime) -> StageRow:
+    return StageRow(
+        batch=context.batch,
+        stage=stage,
+        dag_run=context.dag_run,
+        attempt=context.attempt,
+        began=began,
+        frames=frames,
+    )
 
 
 def _now() -> datetime:

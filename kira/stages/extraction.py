@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -35,6 +36,7 @@ TASKS_A_CORE = 4
 """At most: small enough tasks to even out, not so many that starting them shows."""
 OUTCOMES = "_outcomes.jsonl"
 MANIFEST = "_manifest.jsonl"
+JOB = "_job.json"
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ def extract_batch(
     list of Measured
         One for each frame, in the order of the manifest.
     """
+    began = datetime.now(UTC)
     _remove_attempts(store, manifest)
     folder = f"{manifest.folder}/attempt-{uuid.uuid4().hex}"
     results = [one for part in run_all(make_tasks(store, manifest, folder, parameters, cores)) for one in part]
@@ -189,6 +192,8 @@ def extract_batch(
     _keep_only(store, folder, {one.part for one in measured})
     store.write(f"{folder}/{MANIFEST}", manifest.to_text().encode())
     store.write(f"{folder}/{OUTCOMES}", "".join(json.dumps(asdict(one)) + "\n" for one in measured).encode())
+    times = {"began": began.isoformat(), "ended": datetime.now(UTC).isoformat(), "cores": cores}
+    store.write(f"{folder}/{JOB}", json.dumps(times).encode())
     store.rename(folder, manifest.extracted)
     return measured
 

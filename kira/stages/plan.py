@@ -104,8 +104,9 @@ def plan(
         f"plan-{run_key(attempt.dag_run)}"[:80], archive.name, str(release), parameters.slug, attempt.dag_run,
         attempt.number,
     )  # fmt: skip
+    where = archive.base(release)
     services.ledger.record(planned_by, Stage.PLAN, (
-        Record(f, Outcome.NOT_IN_ARCHIVE, f"{f} was asked for, but is not listed at {archive.base(release)}/{f.folder}/")
+        Record(f, Outcome.NOT_IN_ARCHIVE, f"{f} was asked for, but is not listed in {where}/{f.folder}")
         for f in missing
     ))  # fmt: skip
     done = Plan(
@@ -119,7 +120,8 @@ def plan(
     log.info(
         "%s at %s: %d frames in the archive, %d published already, %d failed for good before, "
         "%d asked for but missing; %d to do in %d batches",
-        done.selection, archive.name, done.found, done.published, done.settled, done.missing, done.planned, len(batches),
+        done.selection, archive.name, done.found, done.published, done.settled, done.missing, done.planned,
+        len(batches),
     )  # fmt: skip
     return done
 

@@ -2,13 +2,14 @@
 
 import json
 import logging
+from datetime import datetime
 from typing import Any
 
 from kira.catalog import read_parts
 from kira.errors import ValidationFailed
 from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
-from kira.stages.extraction import Measured, read_outcomes
+from kira.stages.extraction import JOB, Measured, read_outcomes
 from kira.stages.work import Attempt, Services
 from kira.storage import Manifest
 from kira.validation import ExpectedFrame
@@ -40,6 +41,9 @@ def validate(services: Services, attempt: Attempt, manifest: Manifest) -> None:
     context = attempt.context(manifest)
     measured = read_outcomes(store, manifest.extracted)
     services.ledger.record(context, Stage.EXTRACT, (one.as_record() for one in measured))
+    job = json.loads(store.read(f"{manifest.extracted}/{JOB}"))
+    began, ended = (datetime.fromisoformat(job[name]) for name in ("began", "ended"))
+    services.ledger.add_attempt(context, Stage.EXTRACT, len(measured), began, ended)
     good = [one for one in measured if Outcome(one.outcome).good]
     with services.ledger.attempt(context, Stage.VALIDATE, len(good)):
         report, sentence = _check(services, manifest, measured, good)

@@ -1,0 +1,57 @@
+# One command for each thing. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run stop status test test-unit test-integration test-e2e lint lock clean
+
+ARCHIVE ?= sample
+RELEASE ?=
+RUNS ?=
+CAMCOLS ?=
+FIELDS ?=
+BANDS ?= ugriz
+STAGE ?=
+BATCH ?= 200
+AGAIN ?=
+# What `make` was told travels in the environment, never pasted into a shell line.
+export ARCHIVE RELEASE RUNS CAMCOLS FIELDS BANDS STAGE BATCH AGAIN
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+run: ## set up, start the local stack, ingest frames to a published catalogue (ARCHIVE= RELEASE= RUNS= CAMCOLS= FIELDS= BANDS= STAGE= AGAIN=1)
+	@scripts/setup run
+	@.venv/bin/kira run --archive "$$ARCHIVE" --release "$$RELEASE" --runs "$$RUNS" --camcols "$$CAMCOLS" --fields "$$FIELDS" \
+	  --bands "$$BANDS" --stage "$$STAGE" --batch-size "$$BATCH" $(if $(AGAIN),--again)
+
+stop: ## stop the local stack; its data stays
+	@test -x .venv/bin/kira || { echo "Nothing was set up here, so nothing runs."; exit 0; } && .venv/bin/kira stack down
+
+status: ## say what runs, and where
+	@test -x .venv/bin/kira || { echo "Nothing was set up here, so nothing runs."; exit 0; } && .venv/bin/kira stack status
+
+test: lint ## set up, and all tests: linters, unit, integration, end to end
+	@.venv/bin/python -m pytest tests
+
+test-unit: ## the quick tests
+	@scripts/setup test
+	@.venv/bin/python -m pytest tests/unit
+
+test-integration: ## real S3, HDFS and Spark
+	@scripts/setup test
+	@.venv/bin/python -m pytest tests/integration
+
+test-e2e: ## Airflow's own scheduler from the archive to the catalogue
+	@scripts/setup test
+	@.venv/bin/python -m pytest tests/e2e
+
+lint: ## ruff and mypy
+	@scripts/setup test
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+
+lock: ## make requirements.txt and requirements-dev.txt from the .in files
+	@scripts/setup test
+	@.venv/bin/python -m uv pip compile -q --python-version 3.11 --generate-hashes --custom-compile-command "make lock" requirements.in -o requirements.txt
+	@.venv/bin/python -m uv pip compile -q --python-version 3.11 --generate-hashes --custom-compile-command "make lock" requirements-dev.in -o requirements-dev.txt
+
+clean: stop ## remove the virtual environment and all of the stack's data
+	@rm -rf .venv .kira

@@ -1,0 +1,108 @@
+"""Which archive `ARCHIVE=…` means, and what of it is ingested when nothing more is said."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from kira.errors import InvalidInput, KiraError
+from kira.sdss import ALL_RELEASES, Release, Service
+from kira.sdss.archive import SDSS, Archive, ArchiveClient
+from kira.stack.local import LocalStack
+
+# The real archive holds 17 TB; somebody who says no more than ARCHIVE=sdss gets a few well-known frames.
+SDSS_DEFAULTS = {"release": "dr12", "runs": "94", "camcols": "1", "fields": "11-13"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """An archive, ready to be ingested from.
+
+    Parameters
+    ----------
+    archive : Archive
+    releases : tuple of Release
+        What it holds, if that is known or could be found out.
+    folder : Path or None
+        Where its files are, if the local stack serves them.
+    """
+
+    archive: Archive
+    releases: tuple[Release, ...]
+    folder: Path | None = None
+
+    @property
+    def connection_id(self) -> str:
+        """Airflow connection that stands for it."""
+        return f"kira_archive_{self.archive.name}"
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The connection, as Airflow's REST API takes it."""
+        bases = {"name": self.archive.name, "das": self.archive.das, "sas": self.archive.sas}
+        return {"connection_id": self.connection_id, "conn_type": "http", "extra": json.dumps(bases)}
+
+
+def find_source(text: str, sample: Path, stack: LocalStack) -> Source:
+    """Understand `sample`, `sdss`, a folder, or a URL.
+
+    Raises
+    ------
+    InvalidInput
+        If it is none of these, or there is nothing laid out like the archive.
+    """
+    if text == "sample":
+        return _served("sample", sample, stack)
+    if text == "sdss":
+        return Source(SDSS, (Release.parse(SDSS_DEFAULTS["release"]),))
+    if urlsplit(text).scheme in ("http", "https"):
+        archive = Archive(_name(text), das=f"{text.rstrip('/')}/das", sas=f"{text.rstrip('/')}/sas")
+        return Source(archive, _releases_at(archive))
+    folder = Path(text).expanduser().resolve()
+    if not folder.is_dir():
+        raise InvalidInput(f"ARCHIVE={text}: there is no such folder; use a folder, a URL, sample, or sdss.")
+    return _served(_name(str(folder)), folder, stack)
+
+
+def _served(name: str, folder: Path, stack: LocalStack) -> Source:
+    releases = releases_in(folder)
+    if not releases:
+        raise InvalidInput(
+            f"ARCHIVE={folder}: neither das/imaging nor sas/dr8 to sas/dr18 is there; the folder must be laid out like "
+            "the SDSS archive."
+        )
+    base = stack.serve_archive(name, folder)
+    return Source(Archive(name, das=f"{base}/das", sas=f"{base}/sas"), releases, folder)
+
+
+def releases_in(folder: Path) -> tuple[Release, ...]:
+    """Releases that a folder has frames of; whatever is in the DAS tree counts as its last release, DR7."""
+    return tuple(
+        release
+        for release in ALL_RELEASES
+        if (release.service is Service.SAS or release.number == 7)
+        and (folder / str(release.service) / release.frames_root).is_dir()
+    )
+
+
+def _releases_at(archive: Archive) -> tuple[Release, ...]:
+    with ArchiveClient(archive) as client:
+        return tuple(r for r in ALL_RELEASES if (r.service is Service.SAS or r.number == 7) and client.has_release(r))
+
+
+def _name(text: str) -> str:
+    """A name for an archive that is the same for the same place, and different for another."""
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower().rstrip("/").rpartition("/")[2]).strip("-")[:24]
+    return f"{plain or 'archive'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def choose_releases(source: Source, wanted: str) -> Source:
+    """Keep the releases asked for."""
+    if not wanted:
+        if not source.releases:
+            raise KiraError(f"No release was found at {source.archive.sas} or {source.archive.das}: say RELEASE=dr12.")
+        return source
+    return replace(source, releases=tuple(Release.parse(part) for part in wanted.split(",")))

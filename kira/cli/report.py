@@ -1,0 +1,101 @@
+"""The summary table at the end of an ingestion."""
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show(console: Console, reports: dict[str, dict[str, Any]], *, synthetic: bool) -> None:
+    """Print frames by outcome, sources by band, figures by stage, checks, problems and where the catalogue is.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    reports : dict
+        Of `kira.stages.summary.summarize`, by release.
+    synthetic : bool
+        Whether the frames were simulated; then every table says so.
+    """
+    mark = " [yellow](synthetic frames)[/]" if synthetic else ""
+    console.print()
+    console.print(_outcomes(reports, mark))
+    if any(report["sources"] for report in reports.values()):
+        console.print(_sources(reports, mark))
+    if any(report["plan"]["planned"] for report in reports.values()):
+        console.print(_stages(reports, mark))
+    made = sum(report["checks"]["made"] for report in reports.values())
+    failed = sum(report["checks"]["failed"] for report in reports.values())
+    console.print(f"Integrity: {made:,} checks made, {failed} failed.", highlight=False)
+    _problems(console, reports)
+    for release, report in reports.items():
+        where = report["catalogue"] or "nothing published"
+        console.print(f"Catalogue {release}: {where}", highlight=False, soft_wrap=True)
+    if reports and all(not report["plan"]["planned"] for report in reports.values()):
+        console.print("All of it was done before: nothing was downloaded, staged or extracted again.", style="green")
+
+
+def _outcomes(reports: dict[str, dict[str, Any]], mark: str) -> Table:
+    table = Table(title="Frames by outcome" + mark)
+    table.add_column("outcome")
+    before = {release: report["plan"]["published"] for release, report in reports.items()}
+    settled = {release: report["plan"]["settled"] for release, report in reports.items()}
+    rows: dict[str, Counter[str]] = {}
+    for release, report in reports.items():
+        table.add_column(release, justify="right")
+        for outcome, frames in report["frames"].items():
+            rows.setdefault(outcome.replace("_", " "), Counter())[release] += frames
+    for name, counts in (("published before", before), ("failed for good before", settled)):
+        if any(counts.values()):
+            rows[name] = Counter(counts)
+    for name, row in rows.items():
+        table.add_row(name, *(str(row[release]) for release in reports))
+    return table
+
+
+def _sources(reports: dict[str, dict[str, Any]], mark: str) -> Table:
+    table = Table(title="Sources by band" + mark)
+    table.add_column("release")
+    for name in (*"ugriz", "all"):
+        table.add_column(name, justify="right")
+    for release, report in reports.items():
+        found = report["sources"]
+        table.add_row(release, *(f"{found.get(band, 0):,}" for band in "ugriz"), f"{sum(found.values()):,}")
+    return table
+
+
+def _stages(reports: dict[str, dict[str, Any]], mark: str) -> Table:
+    table = Table(title="Megabytes and seconds by stage" + mark)
+    for name in ("stage", "frames", "MB", "seconds", "MB/s", "summed over frames, s"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    totals: dict[str, Counter[str]] = {}
+    for report in reports.values():
+        for stage, figures in report["stages"].items():
+            totals.setdefault(stage, Counter()).update(figures)
+    for stage, total in totals.items():
+        if stage == "plan":
+            continue
+        megabytes, seconds = total["bytes"] / 1e6, total["wall_seconds"]
+        table.add_row(
+            stage, f"{total['good']:.0f} of {total['frames']:.0f}", f"{megabytes:,.1f}" if megabytes else "",
+            f"{seconds:,.1f}", f"{megabytes / seconds:,.1f}" if megabytes and seconds else "",
+            f"{total['frame_seconds']:,.1f}" if total["frame_seconds"] else "",
+        )  # fmt: skip
+    return table
+
+
+def _problems(console: Console, reports: dict[str, dict[str, Any]]) -> None:
+    problems = [problem for report in reports.values() for problem in report["problems"]]
+    if not problems:
+        return
+    table = Table(title="Frames that are not published", show_lines=True)
+    for name in ("frame", "stage", "outcome", "reason, and what to do"):
+        table.add_column(name, overflow="fold")
+    most = 20
+    for problem in problems[:most]:
+        table.add_row(problem["frame"], problem["stage"], problem["outcome"].replace("_", " "),
+                      f"{problem['reason']} → {problem['advice']}")  # fmt: skip
+    console.print(table)
+    if len(problems) > most:
+        console.print(f"… and {len(problems) - most} more, in the run's report.")

@@ -1,0 +1,148 @@
+"""`kira run`: stack, archive, ingestion, summary. `kira export`: a published catalogue as one file."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from kira.catalog import file_metadata, parquet_bytes, read_parts
+from kira.cli import report, watch
+from kira.cli.archives import SDSS_DEFAULTS, Source, choose_releases, find_source
+from kira.cli.stack import StageOption, login, say
+from kira.errors import KiraError, StorageError
+from kira.extraction import Parameters
+from kira.ledger import Ledger
+from kira.sample import SampleSpec, write_sample
+from kira.sdss import Release, Selection
+from kira.stack.airflow_server import AirflowApi
+from kira.stack.config import StackConfig
+from kira.stack.local import LocalStack
+from kira.stages.plan import report_path
+from kira.storage import catalogue_folder, open_store
+
+console = Console()
+
+
+def run(
+    archive: Annotated[str, typer.Option(help="sample, sdss, a folder laid out like it, or a URL.")] = "sample",
+    release: Annotated[str, typer.Option(help="For example dr12; several with commas. Default: all there are.")] = "",
+    runs: Annotated[str, typer.Option(help="For example 94, 1000-1010. Default: all.")] = "",
+    camcols: Annotated[str, typer.Option(help="For example 1-3. Default: all.")] = "",
+    fields: Annotated[str, typer.Option(help="For example 11-100. Default: all.")] = "",
+    bands: Annotated[str, typer.Option(help="Some of ugriz.")] = "ugriz",
+    stage: StageOption = "",
+    again: Annotated[bool, typer.Option(help="Also frames that failed for good before.")] = False,
+    batch_size: Annotated[int, typer.Option(min=1, max=5000, help="Frames that travel together.")] = 200,
+) -> None:  # fmt: skip
+    """Take frames from an archive to a published catalogue, and show what became of them."""
+    Selection.parse("dr12", runs, camcols, fields, bands)  # nonsense is refused before anything is started
+    for name in filter(None, release.split(",")):
+        Release.parse(name)
+    config = StackConfig.load(stage=stage or None)
+    stack = LocalStack(config, say)
+    _refuse_other_stage(stack, stage)
+    if archive == "sample":
+        _make_sample(config)
+    console.print("Starting the local stack", style="bold")
+    if not config.with_hdfs:
+        say(f"Staging to {config.stage_url} instead of HDFS, as STAGE says.")
+    stack.up()
+    source = choose_releases(find_source(archive, _sample_folder(config), stack), release)
+    conf = {
+        "archive": source.connection_id, "runs": runs, "camcols": camcols, "fields": fields, "bands": bands,
+        "again": again, "batch_size": batch_size,
+    }  # fmt: skip
+    if archive == "sdss" and not (runs or camcols or fields):
+        conf |= {name: SDSS_DEFAULTS[name] for name in ("runs", "camcols", "fields")}
+        say("The whole archive holds 17 TB: taking run 94, camcol 1, fields 11-13. Choose with RUNS= CAMCOLS= FIELDS=")
+    _ingest(config, source, conf)
+
+
+def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
+    api, ledger, store = AirflowApi(config), Ledger(config.ledger_url), open_store(config.stage_url)
+    try:
+        api.set_connection(source.connection)
+        what = ", ".join(map(str, source.releases))
+        console.print(f"Ingesting {what} from {_describe(source)}", style="bold", soft_wrap=True)
+        started = {str(r): api.trigger(watch.DAG, conf | {"release": str(r)}) for r in source.releases}
+        states = watch.Watch(config, api, ledger, store, source.archive.name, started, console).follow()
+        reports = {}
+        for name, run_id in started.items():
+            try:
+                reports[name] = json.loads(store.read(report_path(source.archive.name, run_id, "report")))
+            except StorageError:
+                continue  # the run failed before its summary, which is said below
+        synthetic = source.archive.name == "sample"
+        report.show(console, reports, synthetic=synthetic)
+        console.print(login(config), highlight=False, soft_wrap=True)
+        console.print("The stack stays up: make status says what runs, make stop stops it.", highlight=False)
+        _fail_if_failed(config, api, started, states)
+    finally:
+        api.close()
+
+
+def _fail_if_failed(config: StackConfig, api: AirflowApi, started: dict[str, str], states: dict[str, str]) -> None:
+    failures = []
+    for release, run_id in started.items():
+        if states[release] == "success":
+            continue
+        failed = [task for task in api.tasks(watch.DAG, run_id) if task["state"] == "failed"]
+        # The summary fails because another task did; what that one says is nearer to the cause.
+        first = sorted(failed, key=lambda task: task["task_id"] == "summary")[:1]
+        failures += [f"{release}: {task['task_id']} failed: {watch.last_error(config, run_id, task)}" for task in first]
+    if failures:
+        raise KiraError("The ingestion did not end well. " + " ".join(failures))
+
+
+def _describe(source: Source) -> str:
+    if source.archive.name == "sample":
+        return f"the sample archive (synthetic frames made by Kira, in {source.folder})"
+    return str(source.folder or f"{source.archive.das} and {source.archive.sas}")
+
+
+def _refuse_other_stage(stack: LocalStack, stage: str) -> None:
+    if stage and stack.supervisor.processes() is not None and StackConfig.load(stack.config.home).stage != stage:
+        raise KiraError("The stack runs with another STAGE: make stop, then make run again.")
+
+
+def _sample_folder(config: StackConfig) -> Path:
+    return config.home / "sample"
+
+
+def _make_sample(config: StackConfig) -> None:
+    columns = (
+        TextColumn("  {task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        task = bars.add_task("rendering synthetic frames", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+            if not console.is_terminal:
+                say(f"rendering synthetic frames: {done} of {total}")
+
+        console.print("Making the sample archive (synthetic frames)", style="bold")
+        write_sample(SampleSpec(), _sample_folder(config), progress=progress)
+
+
+def export(
+    out: Annotated[Path, typer.Argument(help="Parquet file to write.")],
+    release: Annotated[str, typer.Option(help="For example dr12.")] = "dr12",
+    archive: Annotated[str, typer.Option(help="Name of the archive, as in the catalogue's path.")] = "sample",
+) -> None:
+    """Copy a published catalogue into one local Parquet file, in canonical order."""
+    store, parameters = open_store(StackConfig.load().stage_url), Parameters()
+    folder = catalogue_folder(archive, str(Release.parse(release)), parameters.slug)
+    parts = [path for path, file in store.walk(folder) if file.name.endswith(".parquet")]
+    if not parts:
+        raise KiraError(f"Nothing is published in {store.uri(folder)}.")
+    table = read_parts(store.read(path) for path in parts)
+    from kira import __version__
+
+    synthetic = archive == "sample"
+    out.write_bytes(parquet_bytes(table, metadata=file_metadata(parameters, version=__version__, synthetic=synthetic)))
+    console.print(f"{table.num_rows:,} sources of {len(parts)} files in {out}", highlight=False)

@@ -1,0 +1,60 @@
+"""`kira stack`: start, stop and look at the local servers."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kira.stack.airflow_server import USER
+from kira.stack.config import StackConfig
+from kira.stack.local import NAMES, LocalStack
+
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+console = Console()
+StageOption = Annotated[
+    str, typer.Option(help="Where frames are staged: hdfs (the stack's own), or file:///some/folder.")
+]
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    console.print(f"  {text}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def up(stage: StageOption = "") -> None:
+    """Start all servers, and wait until they answer."""
+    LocalStack(StackConfig.load(stage=stage or None), say).up()
+
+
+@app.command()
+def down() -> None:
+    """Stop all servers; their data stays."""
+    stopped = LocalStack(StackConfig.load(), say).down()
+    console.print("The stack is stopped; its data stays." if stopped else "Nothing ran.")
+
+
+@app.command()
+def status() -> None:
+    """Say what runs, and where."""
+    config = StackConfig.load()
+    table = Table(title="The local stack")
+    for name in ("part", "state", "address"):
+        table.add_column(name)
+    states = LocalStack(config).status()
+    for name, (state, address) in states.items():
+        table.add_row(NAMES[name], f"[{'green' if state == 'running' else 'red'}]{state}[/]", address)
+    console.print(table)
+    if not config.with_hdfs:
+        console.print(f"Staging to {config.stage_url}; HDFS is not part of this stack.")
+    if states["airflow-api-server"][0] == "running":
+        console.print(login(config), highlight=False, soft_wrap=True)
+
+
+def login(config: StackConfig) -> str:
+    """How to log in to Airflow's UI."""
+    return (
+        f"Airflow's UI: {config.url('airflow')} , user {USER}, password {config.secrets.airflow_password} "
+        f"(kept in {config.home / 'secrets.json'})"
+    )
