@@ -166,6 +166,10 @@ class ArchiveClient:
         """Close all connections."""
         self._fetcher.close()
 
+    def has_release(self, release: Release) -> bool:
+        """Whether the archive has the folder under which the frames of a release lie; DAS keeps all in the same."""
+        return self._index(f"{self.archive.base(release)}/{release.frames_root}/") is not None
+
     def list_frames(self, selection: Selection) -> Iterator[FrameId]:
         """Frames of a selection that the archive's index pages show, in the order of `FrameId`.
 
