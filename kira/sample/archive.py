@@ -140,44 +140,54 @@ def _tables(spec: SampleSpec, camcol: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _run(tasks: list[_Task], processes: int | None) -> Iterator[tuple[int, Written]]:
-    """Do the tasks here, or in processes of their own, started afresh so that no lock or thread is inherited."""
+    """Do the tasks here, or in processes of their own, started afresh so that no lock or thread is inherited.
+
+    Yields
+    ------
+    frames : int
+        Newly written, for the progress.
+    files : dict
+        Newly known; not always those of the frames.
+    """
     processes = min(processes or os.cpu_count() or 1, len(tasks))
     if processes <= 1:
         for task in tasks:
             yield from task.run()
         return
     context = multiprocessing.get_context("spawn")
-    reports: SimpleQueue[tuple[int, Written]] = context.SimpleQueue()
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_connect, initargs=(reports,)) as pool:
-        pending: set[Future[int]] = {pool.submit(_work, task) for task in tasks}
-        expected = received = 0
+    frames: SimpleQueue[int] = context.SimpleQueue()
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_connect, initargs=(frames,)) as pool:
+        pending: set[Future[Written]] = {pool.submit(_work, task) for task in tasks}
         try:
-            while pending or received < expected:
+            while pending:
                 finished, pending = wait(pending, timeout=0.1, return_when=FIRST_COMPLETED)
-                expected += sum(future.result() for future in finished)
-                while not reports.empty():
-                    received += 1
-                    yield reports.get()
+                # A process tells of a field before it returns, so the last one's are here too.
+                while not frames.empty():
+                    yield frames.get(), {}
+                for future in finished:
+                    yield 0, future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-_reports: "SimpleQueue[tuple[int, Written]] | None" = None
+_frames: "SimpleQueue[int] | None" = None
+"""In a process of the pool: where it tells how many frames it has written."""
 
 
-def _connect(reports: "SimpleQueue[tuple[int, Written]]") -> None:
-    """Give a fresh process the queue on which it reports; queues travel to a process only at its start."""
-    global _reports  # noqa: PLW0603
-    _reports = reports
+def _connect(frames: "SimpleQueue[int]") -> None:
+    """Give a fresh process its queue; a queue can travel to a process only at its start."""
+    global _frames  # noqa: PLW0603
+    _frames = frames
 
 
-def _work(task: _Task) -> int:
-    """Do one task in a process of its own; returns how many reports it sent."""
-    sent = 0
-    for sent, report in enumerate(task.run(), 1):  # noqa: B007
-        assert _reports is not None  # noqa: S101
-        _reports.put(report)
-    return sent
+def _work(task: _Task) -> Written:
+    """Do one task in a process of the pool."""
+    written: Written = {}
+    for frames, files in task.run():
+        written |= files
+        if _frames is not None:
+            _frames.put(frames)
+    return written
 
 
 def _put(folder: Path, path: str, data: bytes) -> dict[str, Any]:

@@ -20,11 +20,15 @@ from kira.sample.camera import COLUMN_OFFSET, ROW_OFFSET, Detector
 from kira.sample.fitsfile import columns, compress
 from kira.sample.frame import float_compress
 from kira.sample.geometry import solution
-from kira.sample.optics import Psf
-from kira.sample.population import patch
+from kira.sample.header import wcs_cards
+from kira.sample.optics import MARGIN, Psf, draw
+from kira.sample.population import Profile, Sources, patch
 from kira.sample.spec import archive_file, calibration_file
 from kira.sample.strip import strip_fields
 from kira.sdss import FrameId, Release, Service
+
+# SDSS writes RADECSYS, today's name is RADESYS.
+pytestmark = pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
 
 SPARSE = SampleSpec(fields=1, bands=("r",), star_density=2_000.0, galaxy_density=4_000.0)
 DR7, DR12 = Release(7), Release(12)
@@ -55,7 +59,10 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
-    write_sample(SPARSE, folder, processes=2)
+    told = []
+    report = write_sample(SPARSE, folder, processes=2, progress=lambda *numbers: told.append(numbers))
+    assert (report.frames, report.written, report.skipped) == (2, 6, 0)
+    assert told == [(2, 2)]
     return folder
 
 
@@ -350,10 +357,60 @@ def test_neighbouring_fields_agree_on_the_sky():
     np.testing.assert_allclose(solution(3, 11, "g").sky(1361.0, 5.0), solution(3, 12, "g").sky(0.0, 5.0), atol=1e-10)
 
 
+@pytest.mark.parametrize("crpix", [(1024.5, 744.5), (1025.0, 745.0)])
+@pytest.mark.parametrize("camcol", range(1, 7))
+def test_tangent_plane_follows_the_scan(camcol, crpix):
+    header = fits.Header([fits.Card(*card) for card in wcs_cards(Detector(SPARSE, camcol, "g"), 11, crpix)])
+    x, y = (a.ravel() for a in np.meshgrid([0.0, 1000.0, 2047.0], [0.0, 700.0, 1488.0]))
+    ra, dec = solution(camcol, 11, "g").sky(y, x)
+    there = WCS(header, fix=False).all_world2pix(ra, dec, 0)
+    np.testing.assert_allclose(there, (x, y), atol=0.04)
+
+
 def test_psf_has_the_width_that_it_claims():
     psf = Psf(1.3)
     assert sum(psf.fractions) == pytest.approx(1.0)
     assert psf.optical.calculateFWHM() * 0.396 == pytest.approx(1.3, rel=0.005)
+
+
+def one_source(profile, electrons, **shape):
+    """Light of a single source at row 700.3, column 1000.6 of a patch without noise; moments about that place."""
+    values = {"half_light_radius": 0.0, "axis_ratio": 1.0, "position_angle": 0.0} | shape
+    source = Sources(
+        ident=np.array([1]), profile=np.array([profile], dtype=np.int8), row=np.array([700.3]), col=np.array([1000.6]),
+        ra=np.zeros(1), dec=np.zeros(1), flux=np.zeros((1, 5)), **{k: np.array([v]) for k, v in values.items()},
+    )  # fmt: skip
+    light = draw(source, np.array([electrons]), (0.0, 0.0), Psf(1.3), np.random.SeedSequence(1))
+    image = light.expected + light.counted
+    total, image = image.sum(), image[MARGIN + 660 : MARGIN + 741, 960:1041]
+    dy, dx = np.mgrid[660:741, 960:1041] - np.array([700.3, 1000.6])[:, None, None]
+    near = image * (np.hypot(dx, dy) < 40) / total
+    return total, *(float((near * m).sum()) for m in (dx, dy, dx * dx, dy * dy, dx * dy))
+
+
+@pytest.mark.parametrize(
+    ("profile", "shape", "kept"),
+    [
+        (Profile.POINT, {}, 0.002),
+        (Profile.EXPONENTIAL, {"half_light_radius": 2.0, "axis_ratio": 0.5, "position_angle": 30.0}, 0.005),
+        (Profile.DE_VAUCOULEURS, {"half_light_radius": 1.5, "axis_ratio": 0.6, "position_angle": 120.0}, 0.01),
+    ],
+)
+def test_photons_and_convolution_draw_the_same_source(profile, shape, kept, monkeypatch):
+    electrons = 4e5
+    drawn = one_source(profile, electrons, **shape)
+    monkeypatch.setattr("kira.sample.optics.PHOTON_LIMIT", 1e9)
+    shot = one_source(profile, electrons, **shape)
+    assert drawn[0] == pytest.approx(electrons, rel=kept)
+    assert shot[0] == pytest.approx(electrons, rel=0.005)
+    np.testing.assert_allclose(drawn[1:3], 0.0, atol=0.02)
+    np.testing.assert_allclose(shot[1:3], 0.0, atol=0.05)
+    np.testing.assert_allclose(drawn[3:], shot[3:], rtol=0.03, atol=0.1)
+    if shape:
+        # north (columns) through east (rows): the major axis lies at the position angle from +x towards +y
+        xx, yy, xy = drawn[3:]
+        angle = np.degrees(0.5 * np.arctan2(2 * xy, xx - yy)) % 180
+        assert angle == pytest.approx(shape["position_angle"], abs=1.0)
 
 
 def test_full_well_and_sixteen_bits_hold():
