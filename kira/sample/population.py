@@ -23,8 +23,9 @@ PATCH_AREA = FIELD_STEP * ROW_DEGREES * (COLUMNS + 2 * BORDER) * COLUMN_DEGREES
 """Square degrees of a patch."""
 
 STAR_SLOPE, GALAXY_SLOPE = 0.15, 0.40
-"""d log10 N / dm. Galaxies: Yasuda et al. 2001 (AJ 122, 1104), SDSS counts beyond r = 18; they find about 1,400 at
-r = 20 a magnitude and square degree, as does the default density. Stars: high galactic latitude (Bahcall & Soneira)."""
+"""d log10 N / dm. Galaxies: the slope of SDSS's counts beyond r = 18 or so (Yasuda et al. 2001, AJ 122, 1104); stars:
+the flatter counts of high galactic latitudes. The default densities were set so that SEP finds as many sources in each
+band as on SDSS's frames of runs 94 and 4192; for galaxies that is 1,200 a magnitude and square degree at r = 20."""
 
 
 class Profile(IntEnum):
@@ -141,7 +142,7 @@ def _magnitudes_of(r_mag: Floats, colours: Floats) -> Floats:
 def _star_colours(random: np.random.Generator, r_mag: Floats) -> Floats:
     """Colours u-g, g-r, r-i, i-z of stars, shape (n, 4), near the stellar locus.
 
-    Straight pieces near the median locus of Covey et al. 2007 (AJ 134, 2398): r-i follows g-r for F to K dwarfs; M
+    Straight pieces, by eye, along the locus of Covey et al. 2007 (AJ 134, 2398): r-i follows g-r for F to K dwarfs; M
     dwarfs, more of the faint ones, stay at g-r = 1.4 and spread in r-i.
     """
     n = len(r_mag)
@@ -154,7 +155,11 @@ def _star_colours(random: np.random.Generator, r_mag: Floats) -> Floats:
 
 
 def _galaxy_colours(random: np.random.Generator, elliptical: NDArray[np.bool_]) -> Floats:
-    """Colours u-g, g-r, r-i, i-z of galaxies, shape (n, 4): two clouds, red and blue (Strateva et al. 2001)."""
+    """Colours u-g, g-r, r-i, i-z of galaxies, shape (n, 4): two clouds, red and blue.
+
+    After Strateva et al. 2001 (AJ 122, 1861). Where the clouds lie was set with the numbers of detections by band;
+    redshift is not modelled.
+    """
     n = len(elliptical)
     red = (1.75, 1.15, 0.48, 0.34)
     blue = (1.10, 0.72, 0.34, 0.22)
@@ -166,8 +171,8 @@ def _galaxy_colours(random: np.random.Generator, elliptical: NDArray[np.bool_]) 
 def _shapes(random: np.random.Generator, r_mag: Floats, elliptical: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Half-light radius (arcsec) along the major axis, and axis ratio.
 
-    Radii are log-normal about a median that shrinks with magnitude: 2.3 arcsec at r = 18, 1.3 at 20, 0.7 at 22, near
-    those of SDSS's galaxies at their usual distances (Shen et al. 2003, MNRAS 343, 978).
+    Radii are log-normal (as Shen et al. 2003, MNRAS 343, 978, find at a given luminosity) about a median that shrinks
+    with magnitude: 2.3 arcsec at r = 18, 1.3 at 20, 0.7 at 22, plausible and not fitted to anything.
     """
     n = len(r_mag)
     median = 0.11 - 0.13 * (r_mag - 20.0)

@@ -60,7 +60,7 @@ def strip_fields(spec: SampleSpec, camcol: int, band: Band) -> Iterator[tuple[in
 
 
 def _patch_pixels(spec: SampleSpec, camcol: int, band: Band) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-    """Field number and pixels, shape (1361, 2048), of each field's patch, and 128 rows of the one after the last."""
+    """Field number and pixels, shape (1361, 2048), of each field's patch, and a part of the one after the last."""
     detector = Detector(spec, camcol, band)
     waiting: tuple[int, Floats, Floats] | None = None
     for field, sources in patches(spec, camcol):
@@ -82,14 +82,15 @@ def _patch_pixels(spec: SampleSpec, camcol: int, band: Band) -> Iterator[tuple[i
         waiting = field, light.expected[MARGIN:], light.counted[MARGIN:]
     assert waiting is not None  # noqa: S101 (a strip has three patches at least)
     number, expected, counted = waiting
-    yield number, expose(detector, number, expected[:_OVERLAP], counted[:_OVERLAP])
+    yield number, expose(detector, number, expected[: _OVERLAP + MARGIN], counted[: _OVERLAP + MARGIN])
 
 
 def expose(detector: Detector, field: int, expected: Floats, counted: Floats) -> NDArray[np.uint16]:
     """Turn the light of a patch into the numbers that the camera writes.
 
     Poisson noise of sky and bright sources (faint ones were counted photon by photon), cosmic rays, Gaussian noise of
-    the amplifier, full well, software bias, whole numbers of 16 bits.
+    the amplifier, charge that overflows the full well into the pixels above and below, software bias, whole numbers of
+    16 bits.
 
     Parameters
     ----------
@@ -110,6 +111,8 @@ def expose(detector: Detector, field: int, expected: Floats, counted: Floats) ->
     sky = detector.sky(rows, np.arange(COLUMNS, dtype=np.float64))
     electrons = photons.poisson(expected * detector.response + sky * detector.gain) + counted * detector.response
     _strike(rays, electrons)
+    full_well = SATURATION[detector.band] * detector.gain
+    _bleed(electrons, full_well)
     dn = electrons / detector.gain
     dn += np.sqrt(detector.dark_variance) * amplifier.standard_normal(dn.shape, dtype=np.float32)
     np.minimum(dn, SATURATION[detector.band], out=dn)
@@ -127,6 +130,29 @@ def _strike(random: np.random.Generator, electrons: Floats) -> None:
         inside = (rows < height) & (cols >= 0) & (cols < width)
         charge = np.rint(random.lognormal(6.5, 0.6, len(steps)))
         np.add.at(electrons, (rows[inside], cols[inside]), charge[inside])
+
+
+def _bleed(electrons: Floats, full_well: float) -> None:
+    """Let charge beyond the full well run along its column, half of it either way, until there is room."""
+    for col in np.flatnonzero((electrons > full_well).any(axis=0)):
+        column = electrons[:, col]
+        excess = np.clip(column - full_well, 0.0, None)
+        column -= excess
+        for direction in (1, -1):
+            _spill(column[::direction], excess[::direction] / 2, full_well)
+
+
+def _spill(column: Floats, excess: Floats, full_well: float) -> None:
+    """Carry excess charge forward along one column; what reaches the end is lost."""
+    carried = 0.0
+    last = int(np.flatnonzero(excess)[-1])
+    for row in range(int(np.flatnonzero(excess)[0]), len(column)):
+        carried += float(excess[row])
+        taken = min(max(full_well - float(column[row]), 0.0), carried)
+        column[row] += taken
+        carried -= taken
+        if row > last and carried <= 0.0:
+            break
 
 
 def field_sky(detector: Detector, field: int) -> Floats:

@@ -24,7 +24,7 @@ from kira.sample.header import wcs_cards
 from kira.sample.optics import MARGIN, Psf, draw
 from kira.sample.population import Profile, Sources, patch
 from kira.sample.spec import archive_file, calibration_file
-from kira.sample.strip import strip_fields
+from kira.sample.strip import expose, strip_fields
 from kira.sdss import FrameId, Release, Service
 
 # SDSS writes RADECSYS, today's name is RADESYS.
@@ -417,6 +417,19 @@ def test_full_well_and_sixteen_bits_hold():
     spec = SampleSpec(fields=1, star_density=20_000, galaxy_density=0)
     ((_, pixels),) = strip_fields(spec, 3, "i")
     assert pixels.max() == 24_653  # full well of i, and the software bias
+
+
+def test_charge_beyond_the_full_well_bleeds_along_its_column():
+    spec = SampleSpec(fields=1)
+    detector = Detector(spec, 3, "r")
+    expected = np.zeros((400, 2048))
+    expected[200, 1000] = 20 * 43_653 * detector.gain
+    pixels = expose(detector, 11, expected, np.zeros_like(expected)).astype(float) - 1000
+    trail = np.flatnonzero(pixels[:, 1000] > 40_000)
+    assert len(trail) == pytest.approx(20, abs=1)
+    assert trail.mean() == pytest.approx(200, abs=1)
+    assert (pixels[:, [999, 1001]] < 1000).all()
+    assert pixels[100:300, 1000].sum() == pytest.approx(20 * 43_653 + 200 * np.median(pixels), rel=0.01)
 
 
 def test_column_lists_are_complete():
