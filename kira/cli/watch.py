@@ -18,7 +18,7 @@ from kira.storage import Store
 DAG = "sdss_ingest"
 STAGES = (Stage.MIRROR, Stage.STAGE, Stage.EXTRACT, Stage.VALIDATE, Stage.PUBLISH)
 _POLL_SECONDS = 1.5
-_SAY_EVERY_SECONDS = 5.0
+_SAY_EVERY_SECONDS = 20.0
 
 
 @dataclass
@@ -27,19 +27,20 @@ class _StageState:
     began: float | None = None
     ended: float | None = None
 
-    def update(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int, *, running: bool) -> None:
         now = time.monotonic()
-        if done and self.began is None:
-            self.began = now - _POLL_SECONDS
+        if self.began is None and (running or done):
+            self.began = now - (0 if running and not done else _POLL_SECONDS)
         self.done = max(done, self.done)
-        if self.done >= total and self.ended is None:
+        if total and self.done >= total and self.ended is None:
             self.ended = now
 
     def words(self, total: int) -> str:
         if self.began is None:
             return ""
-        seconds = max((self.ended or time.monotonic()) - self.began, 0.1)
-        rate = self.done / seconds
+        if not self.done:
+            return "starting"
+        rate = self.done / max((self.ended or time.monotonic()) - self.began, 0.1)
         left = "" if self.done >= total else f", about {(total - self.done) / rate:.0f} s left"
         return f"{rate:.1f} frames/s{left}"
 
@@ -68,6 +69,7 @@ class Watch:
     _plans: dict[str, dict[str, Any]] = field(default_factory=dict)
     _states: dict[Stage, _StageState] = field(default_factory=lambda: {stage: _StageState() for stage in STAGES})
     _said: float = 0.0
+    _figures: list[int] = field(default_factory=list)
 
     def follow(self) -> dict[str, str]:
         """Watch until all runs have ended; returns their states by release."""
@@ -80,38 +82,42 @@ class Watch:
             while True:
                 states = {release: self.api.run_state(DAG, run) for release, run in self.runs.items()}
                 over = all(state in ("success", "failed") for state in states.values())
-                self._look(bars, tasks, over=over)
+                self._look(bars, tasks)
                 if over:
                     return states
                 time.sleep(_POLL_SECONDS)
 
-    def _look(self, bars: Progress, tasks: dict[Stage, TaskID], *, over: bool) -> None:
+    def _look(self, bars: Progress, tasks: dict[Stage, TaskID]) -> None:
         for release, run in self.runs.items():
             if release not in self._plans:
                 self._read_plan(release, run)
         planned = sum(plan["planned"] for plan in self._plans.values())
         lost, done = self._done()
+        running = {
+            task["task_id"].rpartition(".")[2]
+            for run in self.runs.values()
+            for task in self.api.tasks(DAG, run)
+            if task["state"] == "running"
+        }
         for stage, state in self._states.items():
             total = planned - lost[stage]
-            state.update(done[stage], total)
+            state.update(done[stage], total, running=str(stage) in running)
             bars.update(
                 tasks[stage], total=total if self._plans else None, completed=state.done, words=state.words(total)
             )
-        if (
-            not self.console.is_terminal
-            and self._plans
-            and (over or time.monotonic() - self._said > _SAY_EVERY_SECONDS)
-        ):
+        if not self.console.is_terminal and planned:
             self._say(planned, lost)
 
     def _say(self, planned: int, lost: dict[Stage, int]) -> None:
-        self._said = time.monotonic()
         parts = []
         for stage, state in self._states.items():
             total = planned - lost[stage]
             words = state.words(total)
-            parts.append(f"{stage} {state.done}/{total}" + (f" ({words})" if words else ""))
-        self.console.print("  " + " · ".join(parts), soft_wrap=True, highlight=False)
+            parts.append(f"{stage} {state.done}/{total}" + (f" ({words})" if words and state.done < total else ""))
+        figures = [state.done for state in self._states.values()]
+        if figures != self._figures or time.monotonic() - self._said > _SAY_EVERY_SECONDS:
+            self._said, self._figures = time.monotonic(), figures
+            self.console.print("  " + " · ".join(parts), soft_wrap=True, highlight=False)
 
     def _read_plan(self, release: str, run: str) -> None:
         try:
@@ -141,8 +147,7 @@ class Watch:
             lost[stage] = gone
             gone += failed[stage]
         done = {stage: with_outcome[stage] for stage in STAGES}
-        if not done[Stage.EXTRACT]:
-            done[Stage.EXTRACT] = self._extracting()
+        done[Stage.EXTRACT] = max(done[Stage.EXTRACT], self._extracting())
         return lost, done
 
     def _extracting(self) -> int:
