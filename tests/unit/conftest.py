@@ -1,23 +1,9 @@
 """Fixtures of the unit tests."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from http_servers import ArchiveServer, RudeServer, misbehaving, serving
-
-
-@pytest.fixture(scope="session")
-def shared_sdss() -> Path:
-    """Folder of real SDSS data, laid out like the archives."""
-    root = Path(os.environ.get("KIRA_SHARED", Path(__file__).parents[3] / "shared"))
-    if not (root / "sdss" / "sas").is_dir():
-        reason = f"THE REAL SDSS DATA ARE NOT THERE ({root}/sdss): set KIRA_SHARED. What they prove is NOT proven."
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return root / "sdss"
 
 
 @pytest.fixture(scope="session")

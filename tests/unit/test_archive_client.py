@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from http_servers import ArchiveServer, RudeServer, answer, file
+from http_servers import ArchiveServer, Behaviour, RudeServer, answer, file
 
 from kira.errors import ArchiveUnavailable, InvalidInput, NotInArchive
 from kira.sdss import ALL_RELEASES, FrameId, Release, Selection
@@ -309,6 +310,21 @@ class TestRedirects:
             redirected("https://x/a/f", "http://x/a/f")
 
 
+def trickle(body: bytes, *, step: int = 10, pause: float = 0.02) -> Behaviour:
+    """Send a body drop by drop, until the client has enough of it."""
+
+    def behave(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        for name, value in {"Content-Length": str(len(body)), **ETAG}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        for at in range(0, len(body), step):
+            handler.wfile.write(body[at : at + step])
+            time.sleep(pause)
+
+    return behave
+
+
 class TestLimits:
     def test_no_sign_of_life(self, rude: RudeServer, client_of: Callable[..., ArchiveClient]) -> None:
         rude.on(PATH, answer(200, BODY, pause=1.0), file(BODY))
@@ -317,16 +333,7 @@ class TestLimits:
         assert got.seconds < 0.9
 
     def test_trickle(self, rude: RudeServer, client_of: Callable[..., ArchiveClient]) -> None:
-        def trickle(handler) -> None:
-            handler.send_response(200)
-            handler.send_header("Content-Length", str(len(BODY)))
-            handler.send_header("ETag", '"v1"')
-            handler.end_headers()
-            for at in range(0, 1000, 10):
-                handler.wfile.write(BODY[at : at + 10])
-                time.sleep(0.02)
-
-        rude.on(PATH, trickle, file(BODY, **ETAG))
+        rude.on(PATH, trickle(BODY), file(BODY, **ETAG))
         got = client_of(deadline=0.2).download(FRAME)
         assert (got.sha256, got.attempts, got.resumed) == (sha256(BODY), 2, 1)
         assert got.seconds < 1
@@ -348,13 +355,23 @@ class TestLimits:
         frames = [FrameId.parse(f"dr12-301-000094-1-{n:04d}-r") for n in range(11, 27)]
         for number, frame in enumerate(frames):
             rude.on(f"/sas/{frame.archive_path}", answer(200, bytes([number]) * 1000, pause=0.05))
-        # With one connection, waiting for a turn takes longer than the time-out, and is no failure.
-        client = client_of(connections=connections, timeout=0.5)
+        client = client_of(connections=connections)
         with ThreadPoolExecutor(16) as pool:
             got = list(pool.map(client.download, frames))
         assert [d.content for d in got] == [bytes([n]) * 1000 for n in range(len(frames))]
+        assert all(d.attempts == 1 for d in got)
         assert len(rude.seen) == len(frames)
         assert rude.most == connections
+
+    def test_waiting_for_a_connection_is_no_failure(
+        self, rude: RudeServer, client_of: Callable[..., ArchiveClient]
+    ) -> None:
+        rude.on(PATH, trickle(BODY[:100], pause=0.05))
+        client = client_of(connections=1, timeout=0.25)
+        with ThreadPoolExecutor(2) as pool:
+            got = list(pool.map(client.download, [FRAME] * 2))
+        assert [d.attempts for d in got] == [1, 1]
+        assert max(d.seconds for d in got) > 0.75
 
 
 class TestHead:
@@ -443,7 +460,7 @@ class TestList:
             "?C=N;O=D", "https://elsewhere.example/frame-r-000094-1-0013.fits.bz2", "/frame-r-000094-1-0013.fits.bz2",
         ]  # fmt: skip
         rude.on(CAMCOL, answer(200, page(*others, FRAME.file_name)))
-        assert list(client.list_frames(Selection.parse("dr12", runs="94", camcols="1"))) == [FRAME]
+        assert list(client.list_frames(Selection.parse("dr12", runs="94-95", camcols="1-2"))) == [FRAME]
 
     def test_order(self, rude: RudeServer, client: ArchiveClient) -> None:
         frames = [FrameId.parse(f"dr12-301-000094-1-{f:04d}-{b}") for f in (11, 12, 100, 1000) for b in "giruz"]
@@ -478,7 +495,7 @@ class TestList:
             answer(503),
         ],
     )
-    def test_half_a_page_is_no_page(self, rude: RudeServer, client: ArchiveClient, half) -> None:
+    def test_half_a_page_is_no_page(self, rude: RudeServer, client: ArchiveClient, half: Behaviour) -> None:
         selection = Selection.parse("dr12", runs="94", camcols="1")
         rude.on(CAMCOL, half, answer(200, page(FRAME.file_name)))
         assert list(client.list_frames(selection)) == [FRAME]
