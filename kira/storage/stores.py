@@ -7,9 +7,11 @@ plain names. Whatever is written becomes visible whole or not at all: aside firs
 import os
 import re
 import shutil
+import stat
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -57,7 +59,7 @@ class Store(ABC):
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file: aside, then renamed over whatever was there."""
-        aside = f"{path}.aside-{uuid.uuid4().hex}"
+        aside = f"{check_path(path)}.aside-{uuid.uuid4().hex}"
         try:
             self._write(aside, content)
             self.rename(aside, path, overwrite=True)
@@ -116,50 +118,48 @@ class PosixStore(Store):
     @override
     def _write(self, path: str, content: bytes) -> None:
         target = self._at(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        with _storage_errors(self.uri(path), "written"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
 
     @override
     def read(self, path: str) -> bytes:
-        try:
+        with _storage_errors(self.uri(path), "read"):
             return self._at(path).read_bytes()
-        except OSError as error:
-            raise StorageError(f"{self.uri(path)} could not be read: {error.strerror}.") from error
 
     @override
     def size(self, path: str) -> int | None:
-        target = self._at(path)
-        if target.is_dir():
-            return 0
-        return target.stat().st_size if target.exists() else None
+        with _storage_errors(self.uri(path), "looked up"):
+            found = _look(self._at(path))
+        return found.size if found else None
 
     @override
     def rename(self, source: str, target: str, *, overwrite: bool = False) -> None:
+        old, new = self._at(source), self._at(target)
         if not overwrite and self.exists(target):
             raise StorageError(f"{self.uri(target)} is already there.")
-        self._at(target).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._at(source).replace(self._at(target))
-        except OSError as error:
-            raise StorageError(f"{self.uri(source)} could not be renamed to {target}: {error.strerror}.") from error
+        with _storage_errors(self.uri(source), f"renamed to {target}"):
+            new.parent.mkdir(parents=True, exist_ok=True)
+            old.replace(new)
 
     @override
     def delete(self, path: str) -> None:
         target = self._at(path)
-        if target.is_dir():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
+        with _storage_errors(self.uri(path), "removed"), suppress(FileNotFoundError, NotADirectoryError):
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink()
 
     @override
     def listing(self, path: str) -> list[StoredFile]:
         target = self._at(path)
-        if not target.is_dir():
-            return []
-        return [StoredFile(p.name, 0 if p.is_dir() else p.stat().st_size, p.is_dir()) for p in sorted(target.iterdir())]
+        with _storage_errors(self.uri(path), "listed"):
+            found = [_look(below) for below in sorted(target.iterdir())] if target.is_dir() else []
+        return [file for file in found if file]
 
 
 class HdfsStore(Store):
@@ -176,57 +176,45 @@ class HdfsStore(Store):
 
     @override
     def _write(self, path: str, content: bytes) -> None:
-        try:
-            with self.client.create(self._at(path), WriteOptions(create_parent=True)) as file:
-                file.write(content)
-        except (OSError, RuntimeError) as error:
-            raise StorageError(f"{self.uri(path)} could not be written: {_first_line(error)}") from error
+        with (
+            _storage_errors(self.uri(path), "written"),
+            self.client.create(self._at(path), WriteOptions(create_parent=True)) as file,
+        ):
+            file.write(content)
 
     @override
     def read(self, path: str) -> bytes:
-        try:
+        with _storage_errors(self.uri(path), "read"):
             content: bytes = self.client.read(self._at(path)).read()
-        except (OSError, RuntimeError) as error:
-            raise StorageError(f"{self.uri(path)} could not be read: {_first_line(error)}") from error
         return content
 
     @override
     def size(self, path: str) -> int | None:
-        try:
+        with _storage_errors(self.uri(path), "looked up"), suppress(FileNotFoundError):
             return int(self.client.get_file_info(self._at(path)).length)
-        except FileNotFoundError:
-            return None
-        except (OSError, RuntimeError) as error:
-            raise StorageError(f"{self.uri(path)} could not be looked up: {_first_line(error)}") from error
+        return None
 
     @override
     def rename(self, source: str, target: str, *, overwrite: bool = False) -> None:
-        parent = self._at(target).rpartition("/")[0]
-        try:
-            self.client.mkdirs(parent, create_parent=True)
-            self.client.rename(self._at(source), self._at(target), overwrite)
-        except (OSError, RuntimeError) as error:
-            raise StorageError(f"{self.uri(source)} could not be renamed to {target}: {_first_line(error)}") from error
+        old, new = self._at(source), self._at(target)
+        with _storage_errors(self.uri(source), f"renamed to {target}"):
+            self.client.mkdirs(new.rpartition("/")[0], create_parent=True)
+            self.client.rename(old, new, overwrite)
 
     @override
     def delete(self, path: str) -> None:
-        try:
+        with _storage_errors(self.uri(path), "removed"), suppress(FileNotFoundError):
             self.client.delete(self._at(path), recursive=True)
-        except FileNotFoundError:
-            return
-        except (OSError, RuntimeError) as error:
-            raise StorageError(f"{self.uri(path)} could not be removed: {_first_line(error)}") from error
 
     @override
     def listing(self, path: str) -> list[StoredFile]:
-        try:
-            found = list(self.client.list_status(self._at(path)))
-        except FileNotFoundError:
-            return []
-        except (OSError, RuntimeError) as error:
-            raise StorageError(f"{self.uri(path)} could not be listed: {_first_line(error)}") from error
-        files = (StoredFile(s.path.rpartition("/")[2], int(s.length), bool(s.isdir)) for s in found)
-        return sorted(files, key=lambda file: file.name)
+        target = self._at(path)
+        with _storage_errors(self.uri(path), "listed"), suppress(FileNotFoundError):
+            # Of a file HDFS lists the file itself.
+            found = [status for status in self.client.list_status(target) if status.path != target]
+            files = (StoredFile(s.path.rpartition("/")[2], int(s.length), bool(s.isdir)) for s in found)
+            return sorted(files, key=lambda file: file.name)
+        return []
 
 
 def check_path(path: str) -> str:
@@ -239,16 +227,35 @@ def check_path(path: str) -> str:
 
 def open_store(url: str) -> Store:
     """Store for a root URL: `hdfs://host:port/path` or `file:///path`."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # refuses what is no port
+    except ValueError as error:
+        raise InvalidInput(f"{url!r} is not a URL: {error}.") from error
     if parts.query or parts.fragment:
         raise InvalidInput(f"{url}: a store's URL has no query and no fragment.")
-    if parts.scheme == "hdfs" and parts.netloc and len(parts.path) > 1:
-        return HdfsStore(url)
-    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
-        return PosixStore(url)
+    if parts.path.startswith("/") and parts.path.strip("/"):
+        if parts.scheme == "hdfs" and parts.netloc:
+            return HdfsStore(url)
+        if parts.scheme == "file" and not parts.netloc:
+            return PosixStore(url)
     raise InvalidInput(f"{url!r} is not a place to stage to: use hdfs://host:port/path or file:///path.")
 
 
-def _first_line(error: BaseException) -> str:
-    # HDFS answers with a Java stack trace; its first line says what happened.
-    return str(error).strip().split("\n", 1)[0]
+def _look(path: Path) -> StoredFile | None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):  # never there, or renamed since it was listed
+        return None
+    is_folder = stat.S_ISDIR(status.st_mode)
+    return StoredFile(path.name, 0 if is_folder else status.st_size, is_folder)
+
+
+@contextmanager
+def _storage_errors(uri: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # HDFS answers with a Java stack trace; its first line says what happened.
+        reason = getattr(error, "strerror", None) or str(error).strip().split("\n", 1)[0].rstrip(".")
+        raise StorageError(f"{uri} could not be {what}: {reason}.") from error

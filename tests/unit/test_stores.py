@@ -1,0 +1,74 @@
+"""Names, URLs, and a file system that refuses; what both kinds of store do is in the integration tests."""
+
+from pathlib import Path
+
+import pytest
+
+from kira.errors import InvalidInput, StorageError
+from kira.storage import open_store
+from kira.storage.stores import HdfsStore, PosixStore, check_path
+
+BAD_PATHS = ["", "/", "/etc/passwd", "..", "a/..", "../a", "a/../b", ".", "a/./b", "a//b", "a/", "/a", "a:b", "a b",
+             "a\nb", "a\0b", "a*", "~", "a\\b", "é"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["a", "a/b.fits", "shared/frames/sas/dr12/x-1_2=3+4,5"])
+def test_plain_names_pass(path: str) -> None:
+    assert check_path(path) == path
+
+
+@pytest.mark.parametrize("path", BAD_PATHS)
+def test_names_that_are_not_plain_are_refused_and_nothing_is_touched(path: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    store = open_store(root.as_uri())
+    for act in (store.read, store.size, store.delete, store.listing, store.uri, store.exists):
+        with pytest.raises(InvalidInput):
+            act(path)
+    with pytest.raises(InvalidInput):
+        store.write(path, b"x")
+    with pytest.raises(InvalidInput):
+        store.rename("a", path)
+    with pytest.raises(InvalidInput):
+        store.rename(path, "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "stage", "/some/folder", "s3://bucket/x", "http://host/x", "hdfs:///x", "hdfs://host:1", "hdfs://host:1/",
+     "hdfs://host:1//", "hdfs://host:none/x", "hdfs://[host/x", "file://host/x", "file:x", "file:///", "file:////",
+     "file:///x?y", "hdfs://host:1/x#y"],
+)  # fmt: skip
+def test_odd_urls_are_refused_with_a_sentence(url: str) -> None:
+    with pytest.raises(InvalidInput, match=r"^\S.+\.$"):
+        open_store(url)
+
+
+def test_urls_open_the_right_store(tmp_path: Path) -> None:
+    assert isinstance(open_store(f"file://{tmp_path}/"), PosixStore)
+    assert isinstance(open_store("hdfs://127.0.0.1:9/kira"), HdfsStore)
+    odd = tmp_path / "with space"
+    store = open_store(odd.as_uri())
+    store.write("a/b", b"x")
+    assert (odd / "a/b").read_bytes() == b"x"
+    assert store.path_of(store.uri("a/b")) == "a/b"
+
+
+def test_uris_of_other_places_are_refused(tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}/root")
+    for uri in (f"file://{tmp_path}/root2/a", f"file://{tmp_path}/root", f"file://{tmp_path}/root/../a", "a"):
+        with pytest.raises(InvalidInput):
+            store.path_of(uri)
+
+
+def test_refusals_of_the_file_system_are_storage_errors_with_the_uri(tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}/root")
+    store.write("file", b"x")
+    below = f"file://{tmp_path}/root/file/below"
+    with pytest.raises(StorageError, match=below):
+        store.write("file/below", b"y")  # a file is no folder
+    with pytest.raises(StorageError, match=f"file://{tmp_path}/root/file"):
+        store.rename("file", "file/below")
+    assert store.read("file") == b"x"
+    assert [file.name for file in store.listing("file")] == []
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["file"]
