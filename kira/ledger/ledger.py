@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Index, String, and_, case, create_engine, event, func, select
+from sqlalchemy import Engine, Index, String, and_, case, create_engine, event, func, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from kira.ledger.outcomes import Outcome, Stage
 from kira.sdss import FrameId
 
 _BUSY_SECONDS = 60
+_LOCK = 0x6B697261  # any number that nobody else takes
 _GOOD = [outcome.value for outcome in Outcome if outcome.good]
 
 
@@ -122,7 +125,21 @@ class Ledger:
         self.engine = create_engine(url)
         if self.engine.dialect.name == "sqlite":
             _let_writers_wait(self.engine)
-        Base.metadata.create_all(self.engine)
+        self._create_tables()
+
+    # SQLite's change to a write-ahead log is refused at once where another process is about it too.
+    @retry(
+        retry=retry_if_exception_type(OperationalError), stop=stop_after_attempt(8), wait=wait_random(0.05, 0.2),
+        reraise=True,
+    )  # fmt: skip
+    def _create_tables(self) -> None:
+        if inspect(self.engine).has_table(StageRow.__tablename__):
+            return
+        # Tasks open an empty ledger at the same time: one creates all tables in one transaction, the others wait.
+        lock = "BEGIN IMMEDIATE" if self.engine.dialect.name == "sqlite" else f"SELECT pg_advisory_xact_lock({_LOCK})"
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql(lock)
+            Base.metadata.create_all(connection)
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
@@ -142,7 +159,7 @@ class Ledger:
         }
         # Work found done says nothing new: sizes, times and checks of the attempt that did it stay.
         stays = and_(statement.excluded["again"], OutcomeRow.outcome.in_(_GOOD))
-        for name in set(changed) - {"dag_run", "at"}:
+        for name in set(changed) - {"dag_run", "at", "again"}:
             changed[name] = case((stays, getattr(OutcomeRow, name)), else_=changed[name])
         changed["attempts"] = OutcomeRow.attempts + 1
         with self._session() as session:
@@ -163,11 +180,18 @@ class Ledger:
             session.get_one(StageRow, row_id).ended = _now()
 
     def add_attempt(self, context: Context, stage: Stage, frames: int, began: datetime, ended: datetime) -> None:
-        """Keep on record an attempt that another process made, with its times in UTC."""
+        """Keep on record an attempt that another process made, with its times in UTC; told twice, it is one."""
         row = _stage_row(context, stage, frames, began.replace(tzinfo=None))
         row.ended = ended.replace(tzinfo=None)
+        same = select(StageRow.id).where(
+            StageRow.batch == row.batch,
+            StageRow.stage == row.stage,
+            StageRow.dag_run == row.dag_run,
+            StageRow.began == row.began,
+        )
         with self._session() as session:
-            session.add(row)
+            if session.scalar(same) is None:
+                session.add(row)
 
     def published(self, archive: str, release: str, profile: str) -> set[str]:
         """Frames that are in a catalogue, as text."""
@@ -249,6 +273,6 @@ def _let_writers_wait(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute(f"PRAGMA busy_timeout={_BUSY_SECONDS * 1000}")
+        cursor.execute("PRAGMA journal_mode=WAL")
         cursor.close()

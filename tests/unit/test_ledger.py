@@ -1,0 +1,218 @@
+"""The ledger on SQLite, and the same on a real PostgreSQL server."""
+
+import multiprocessing
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from kira.ledger import Context, Ledger, Outcome, Record, Stage
+from kira.sdss import FrameId
+
+CONTEXT = Context("batch-1", "shared", "dr7", "kira-1", "run-1")
+LATER = Context("batch-1", "shared", "dr7", "kira-1", "run-2", 2)
+FRAME = FrameId.parse("dr7-40-004192-4-0300-r")
+OTHER = FrameId.parse("dr7-40-004192-4-0300-u")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """URL of a PostgreSQL server of its own, on a socket in a folder of its own."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        pytest.skip("THERE IS NO POSTGRESQL DRIVER (psycopg): the ledger on PostgreSQL is NOT proven.")
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip("THERE IS NO POSTGRESQL ON THIS MACHINE: the ledger on PostgreSQL is NOT proven.")
+    # The server refuses to run as root.
+    other_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    folder = Path(tempfile.mkdtemp(prefix="kira-pg-"))
+    try:
+        if other_user:
+            shutil.chown(folder, "postgres")
+        _make_cluster(other_user, programs[-1], folder)
+        server = subprocess.Popen(
+            [*other_user, str(programs[-1] / "postgres"), "-D", f"{folder}/data", "-c", "listen_addresses=",
+             "-k", str(folder), "-F"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            _wait_for(folder / ".s.PGSQL.5432", server)
+            yield f"postgresql+psycopg://kira@/postgres?host={folder}"
+        finally:
+            pid = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+            subprocess.run([*other_user, "kill", "-INT", str(pid)], check=False)
+            server.wait(30)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _make_cluster(other_user: list[str], programs: Path, folder: Path) -> None:
+    subprocess.run(
+        [*other_user, str(programs / "initdb"), "-D", f"{folder}/data", "-U", "kira", "-A", "trust", "--no-sync", "-E",
+         "UTF8"],
+        check=True, capture_output=True, timeout=120, cwd="/",
+    )  # fmt: skip
+
+
+def _wait_for(path: Path, server: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end and server.poll() is None:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if path.exists() and probe.connect_ex(str(path)) == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail("PostgreSQL did not start.")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    server: str = request.getfixturevalue("postgresql")
+    name = f"kira_{time.monotonic_ns()}"
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    made = Ledger(url)
+    yield made
+    made.engine.dispose()
+
+
+def test_a_later_attempt_replaces_the_outcome_and_is_counted(ledger: Ledger) -> None:
+    failed = Record(FRAME, Outcome.ARCHIVE_UNAVAILABLE, "no answer", seconds=9.0)
+    ledger.record(CONTEXT, Stage.MIRROR, [failed])
+    ledger.record(LATER, Stage.MIRROR, [Record(FRAME, Outcome.OK, size=5, sha256="a" * 64, seconds=1.5, checks=3)])
+    (row,) = ledger.outcomes("run-2")
+    assert (row.outcome, row.reason, row.attempts, row.size, row.checks, row.band) == ("ok", "", 2, 5, 3, "r")
+    assert ledger.outcomes("run-1") == []
+
+
+def test_work_found_done_keeps_the_numbers_of_who_did_it(ledger: Ledger) -> None:
+    ledger.record(CONTEXT, Stage.STAGE, [Record(FRAME, Outcome.OK, size=5, sha256="a" * 64, seconds=1.5, checks=2)])
+    ledger.record(LATER, Stage.STAGE, [Record(FRAME, Outcome.OK, again=True, size=5, seconds=0.0)])
+    (row,) = ledger.outcomes("run-2")
+    assert (row.again, row.seconds, row.checks, row.sha256, row.attempts) == (True, 1.5, 2, "a" * 64, 2)
+
+
+def test_work_found_done_after_a_failure_replaces_it(ledger: Ledger) -> None:
+    ledger.record(CONTEXT, Stage.STAGE, [Record(FRAME, Outcome.STORAGE_FAILED, "HDFS was away", seconds=3.0)])
+    ledger.record(CONTEXT, Stage.STAGE, [Record(FRAME, Outcome.OK, again=True, size=5, seconds=0.0)])
+    (row,) = ledger.outcomes("run-1")
+    assert (row.outcome, row.reason, row.again, row.seconds) == ("ok", "", True, 0.0)
+
+
+def test_a_failure_replaces_work_that_was_done(ledger: Ledger) -> None:
+    ledger.record(CONTEXT, Stage.STAGE, [Record(FRAME, Outcome.OK, size=5)])
+    ledger.record(CONTEXT, Stage.STAGE, [Record(FRAME, Outcome.CHECKSUM_MISMATCH, "other bytes", failed_checks=1)])
+    (row,) = ledger.outcomes("run-1")
+    assert (row.outcome, row.reason, row.size, row.failed_checks) == ("checksum_mismatch", "other bytes", None, 1)
+
+
+def test_sums_by_stage_and_outcome(ledger: Ledger) -> None:
+    frames = [FrameId(FRAME.release, 4192, 40, 4, field, band) for field in range(11, 211) for band in "ugriz"]
+    ledger.record(CONTEXT, Stage.MIRROR, (Record(frame, Outcome.OK, size=12_000_000) for frame in frames))
+    ledger.record(CONTEXT, Stage.STAGE, [Record(FRAME, Outcome.STORAGE_FAILED), Record(OTHER, Outcome.OK, size=7)])
+    other_run = Context("batch-2", "shared", "dr7", "kira-1", "run-2")
+    ledger.record(other_run, Stage.STAGE, [Record(FRAME, Outcome.OK, size=8)])
+    assert sorted(ledger.progress(["run-1"])) == [
+        ("mirror", "ok", 1000, 12_000_000_000), ("stage", "ok", 1, 7), ("stage", "storage_failed", 1, 0),
+    ]  # fmt: skip
+    assert ("stage", "ok", 2, 15) in ledger.progress(["run-1", "run-2"])
+    assert ledger.progress([]) == []
+    assert len(ledger.outcomes("run-1", Stage.MIRROR)) == 1000
+    assert [row.frame for row in ledger.outcomes("run-1", Stage.STAGE)] == sorted([str(FRAME), str(OTHER)])
+
+
+def test_published_and_failed_are_those_of_one_catalogue(ledger: Ledger) -> None:
+    ledger.record(CONTEXT, Stage.PUBLISH, [Record(FRAME, Outcome.OK, sources=3)])
+    ledger.record(CONTEXT, Stage.EXTRACT, [Record(OTHER, Outcome.BAD_FRAME, "no WCS")])
+    assert ledger.published("shared", "dr7", "kira-1") == {str(FRAME)}
+    assert ledger.failed("shared", "dr7", "kira-1", [Outcome.BAD_FRAME]) == {str(OTHER)}
+    for other in (("sdss", "dr7", "kira-1"), ("shared", "dr6", "kira-1"), ("shared", "dr7", "kira-2")):
+        assert ledger.published(*other) == set()
+        assert ledger.failed(*other, [Outcome.BAD_FRAME]) == set()
+    assert ledger.failed("shared", "dr7", "kira-1", [Outcome.CORRUPT_UPSTREAM]) == set()
+
+
+def test_nothing_to_record_is_nothing(ledger: Ledger) -> None:
+    ledger.record(CONTEXT, Stage.PLAN, [])
+    assert ledger.outcomes("run-1") == []
+
+
+def test_long_reasons_and_odd_letters_fit(ledger: Ledger) -> None:
+    reason = "Ünïcode 'quotes' \"and\" %s ; -- " + "x" * 5000
+    ledger.record(CONTEXT, Stage.EXTRACT, [Record(FRAME, Outcome.INTERNAL_ERROR, reason)])
+    (row,) = ledger.outcomes("run-1")
+    assert row.reason == reason[:2000]
+
+
+def test_an_attempt_that_is_killed_has_no_end(ledger: Ledger) -> None:
+    with ledger.attempt(CONTEXT, Stage.MIRROR, 5):
+        pass
+    with pytest.raises(KeyboardInterrupt), ledger.attempt(CONTEXT, Stage.STAGE, 4):
+        raise KeyboardInterrupt
+    mirror, stage = ledger.attempts("run-1")
+    assert mirror.ended is not None
+    assert mirror.ended >= mirror.began
+    assert (stage.stage, stage.frames, stage.ended) == ("stage", 4, None)
+
+
+def test_an_attempt_told_of_twice_is_one(ledger: Ledger) -> None:
+    began = datetime(2026, 11, 22, 8, 0, 0, 123456, tzinfo=UTC)
+    for _ in range(2):
+        ledger.add_attempt(CONTEXT, Stage.EXTRACT, 5, began, began + timedelta(seconds=7))
+    ledger.add_attempt(CONTEXT, Stage.EXTRACT, 5, began + timedelta(hours=1), began + timedelta(hours=2))
+    first, second = ledger.attempts("run-1")
+    assert first.began == began.replace(tzinfo=None)
+    assert first.ended == first.began + timedelta(seconds=7)
+    assert second.began == first.began + timedelta(hours=1)
+
+
+def _write_many(url: str, number: int, meet: Callable[[], object]) -> None:
+    context = Context(f"batch-{number}", "shared", "dr7", "kira-1", f"run-{number}")
+    meet()
+    ledger = Ledger(url)  # on an empty database, all at once
+    for field in range(200):
+        frame = FrameId(FRAME.release, 4192, 40, 4, field, "r")
+        # The second frame is that of the other process too.
+        ledger.record(context, Stage.MIRROR, [Record(frame, Outcome.OK, size=1)])
+        ledger.record(CONTEXT, Stage.MIRROR, [Record(FRAME, Outcome.OK)])
+        if field % 20 == 0:
+            with ledger.attempt(context, Stage.MIRROR, 1):
+                pass
+
+
+def test_processes_that_write_at_once_lose_nothing(url: str) -> None:
+    fork = multiprocessing.get_context("fork")  # spawning would import everything again
+    barrier = fork.Barrier(3)
+    writers = [fork.Process(target=_write_many, args=(url, number, barrier.wait)) for number in (2, 3)]
+    for writer in writers:
+        writer.start()
+    barrier.wait()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    ledger = Ledger(url)
+    for run in ("run-2", "run-3"):
+        assert len(ledger.outcomes(run)) == 200
+        assert sum(attempt.ended is not None for attempt in ledger.attempts(run)) == 10
+    (both,) = ledger.outcomes("run-1")
+    assert both.attempts == 400
+    ledger.engine.dispose()
