@@ -143,8 +143,11 @@ def _measure(store: Store, entry: Entry, parameters: Parameters) -> tuple[Measur
         facts = facts_of(entry)
         content = store.read(entry.staged)
         if (found := hashlib.sha256(content).hexdigest()) != facts.plain_sha256:
+            # Its length is right, or the stage stage would have replaced it: left there, it would be taken again.
+            store.delete(entry.staged)
             raise ChecksumMismatch(
-                f"{store.uri(entry.staged)} was read with SHA-256 {found} instead of {facts.plain_sha256}."
+                f"{store.uri(entry.staged)} was read with SHA-256 {found} instead of {facts.plain_sha256}; it was "
+                "removed."
             )
         frame = read_frame(content, entry.frame)
         sources: Extraction = extract(frame, parameters)
@@ -194,13 +197,18 @@ def extract_batch(
     store.write(f"{folder}/{OUTCOMES}", "".join(json.dumps(asdict(one)) + "\n" for one in measured).encode())
     times = {"began": began.isoformat(), "ended": datetime.now(UTC).isoformat(), "cores": cores}
     store.write(f"{folder}/{JOB}", json.dumps(times).encode())
+    store.delete(manifest.extracted)  # of other frames, else this would have been finished
     store.rename(folder, manifest.extracted)
     return measured
 
 
 def finished(store: Store, manifest: Manifest) -> bool:
     """Whether the batch was extracted before, published or not."""
-    return store.exists(f"{manifest.extracted}/{OUTCOMES}") or store.exists(f"{manifest.published}/{OUTCOMES}")
+    if store.exists(f"{manifest.published}/{OUTCOMES}"):
+        return True
+    # More frames may have come this far than when the batch was extracted: then its result is not that of this batch.
+    kept = f"{manifest.extracted}/{MANIFEST}"
+    return store.exists(kept) and Manifest.load(store, store.uri(kept)).entries == manifest.entries
 
 
 def read_outcomes(store: Store, folder: str) -> list[Measured]:

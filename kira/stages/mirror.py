@@ -57,7 +57,9 @@ def mirror(
             }
             # Handed over first: once the object is in S3, nobody will decompress the frame in this stage again.
             services.store.write(handed_over(manifest, entry.frame, known.plain_sha256), plain)
-            services.mirror.put(entry.key, fetched.content, known, source)
+            if not services.mirror.put(entry.key, fetched.content, known, source):
+                # Another run was faster. What it stored is what the next stage will read.
+                known = services.mirror.find(entry.key) or known
             record = Record(entry.frame, Outcome.OK, size=known.size, sha256=known.sha256, checks=_CHECKS,
                             seconds=time.monotonic() - began)  # fmt: skip
         else:

@@ -129,8 +129,9 @@ def plan(
 def missing_frames(selection: Selection, found: Sequence[FrameId]) -> list[FrameId]:
     """Frames asked for by name that the archive does not list.
 
-    A run and a field typed as single numbers are asked for by name. Of a range of fields, those between the first and
-    the last that a camera column of the run has are expected, so that a hole is noticed and the end of a run is not.
+    A run and a field typed as single numbers are asked for by name; of a range of runs, those that the archive has. Of
+    a range of fields, those between the first and the last that a camera column of the run has are expected, so that a
+    hole is noticed and the end of a run is not.
 
     Parameters
     ----------
@@ -141,9 +142,11 @@ def missing_frames(selection: Selection, found: Sequence[FrameId]) -> list[Frame
     if not selection.by_name:
         return []
     have = set(found)
+    by_run: dict[int, list[FrameId]] = {low: [] for low, high in selection.runs.ranges if low == high}
+    for frame in found:
+        by_run.setdefault(frame.run, []).append(frame)
     expected: list[FrameId] = []
-    for run in selection.runs:
-        seen = [f for f in found if f.run == run]
+    for run, seen in sorted(by_run.items()):
         rerun = seen[0].rerun if seen else selection.release.reruns[0]
         camcols = set(selection.camcols) or {f.camcol for f in seen}
         for camcol in sorted(camcols):
