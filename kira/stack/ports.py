@@ -23,7 +23,12 @@ def user_of(port: int) -> str:
     """Name the process that listens on a port, as well as this user may know it."""
     try:
         for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
+            if (
+                connection.status == psutil.CONN_LISTEN
+                and connection.laddr
+                and connection.laddr.port == port
+                and connection.pid
+            ):
                 process = psutil.Process(connection.pid)
                 return f"{process.name()} (process {connection.pid}: {' '.join(process.cmdline())[:120]})"
     except psutil.Error:

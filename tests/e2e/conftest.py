@@ -1,0 +1,80 @@
+"""A whole stack, Airflow included, for the session; and `kira run` against it, as a user would."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kira.catalog import read_parts
+from kira.extraction import Parameters
+from kira.ledger import Ledger, OutcomeRow
+from kira.stack.airflow_server import AirflowApi
+from kira.stack.local import LocalStack
+from kira.storage import Store, catalogue_folder, open_store
+
+
+@dataclass(frozen=True)
+class Observatory:
+    """A running stack and what a test wants to know of it."""
+
+    stack: LocalStack
+    store: Store
+    ledger: Ledger
+    api: AirflowApi
+
+    def kira(self, *arguments: str, ok: bool = True) -> str:
+        """Run the command as a user would, and return what it printed."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("KIRA_", "AIRFLOW"))}
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("kira")), *arguments], check=False, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=840,
+            env=kept | {"KIRA_HOME": str(self.stack.config.home), "COLUMNS": "200"},
+        )  # fmt: skip
+        print(done.stdout)
+        assert (done.returncode == 0) is ok, done.stdout
+        return done.stdout
+
+    def catalogue(self, archive: str, release: str) -> Any:
+        """All published sources, in canonical order."""
+        folder = catalogue_folder(archive, release, Parameters().slug)
+        return read_parts(
+            self.store.read(path) for path, file in self.store.walk(folder) if file.name.endswith(".parquet")
+        )
+
+    def counts(self, archive: str, release: str) -> dict[tuple[int, int, str], int]:
+        """Published sources by run, field and band."""
+        rows = self.catalogue(archive, release).group_by(["run", "field", "band"]).aggregate([("number", "count")])
+        return {(r["run"], r["field"], r["band"]): r["number_count"] for r in rows.to_pylist()}
+
+    def outcomes(self, archive: str, release: str) -> dict[str, OutcomeRow]:
+        """Latest outcome of every frame of an archive's release."""
+        from kira.stages.summary import last_outcomes
+
+        rows = [r for run in self.dag_runs() for r in self.ledger.outcomes(run)]
+        return last_outcomes([r for r in rows if (r.archive, r.release) == (archive, release)])
+
+    def dag_runs(self) -> list[str]:
+        """Ids of all DAG runs."""
+        runs = self.api.call("GET", "/dags/sdss_ingest/dagRuns", params={"limit": 100})["dag_runs"]
+        return [run["dag_run_id"] for run in runs]
+
+    def connect(self, name: str, folder: Path) -> str:
+        """Serve a folder as an archive and make the Airflow connection to it; returns the connection's id."""
+        base = self.stack.serve_archive(name, folder)
+        extra = json.dumps({"name": name, "das": f"{base}/das", "sas": f"{base}/sas"})
+        self.api.set_connection({"connection_id": f"kira_archive_{name}", "conn_type": "http", "extra": extra})
+        return f"kira_archive_{name}"
+
+
+@pytest.fixture(scope="session")
+def observatory(new_stack: Callable[..., LocalStack]) -> Observatory:
+    stack = new_stack(name="e2e")
+    return Observatory(
+        stack, open_store(stack.config.stage_url), Ledger(stack.config.ledger_url), AirflowApi(stack.config)
+    )
