@@ -65,6 +65,8 @@ def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
     api, ledger, store = AirflowApi(config), Ledger(config.ledger_url), open_store(config.stage_url)
     try:
         api.set_connection(source.connection)
+        # What the trigger form of Airflow's UI takes by default is the archive that was used last.
+        api.set_connection(source.connection | {"connection_id": "kira_archive"})
         what = ", ".join(map(str, source.releases))
         console.print(f"Ingesting {what} from {_describe(source)}", style="bold", soft_wrap=True)
         started = {str(r): api.trigger(watch.DAG, conf | {"release": str(r)}) for r in source.releases}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, Index, String, and_, case, create_engine, event, func, inspect, select
+from sqlalchemy import Engine, Index, String, and_, case, create_engine, delete, event, func, inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -74,6 +74,18 @@ class StageRow(Base):
     frames: Mapped[int] = mapped_column()
 
 
+class ClaimRow(Base):
+    """The batch by which a frame is, or is about to be, in a catalogue: one and no other, whoever runs at once."""
+
+    __tablename__ = "claim"
+
+    archive: Mapped[str] = mapped_column(String(40), primary_key=True)
+    release: Mapped[str] = mapped_column(String(8), primary_key=True)
+    profile: Mapped[str] = mapped_column(String(80), primary_key=True)
+    frame: Mapped[str] = mapped_column(String(40), primary_key=True)
+    batch: Mapped[str] = mapped_column(String(80), index=True)
+
+
 @dataclass(frozen=True)
 class Context:
     """What all outcomes of one batch have in common.
@@ -133,7 +145,7 @@ class Ledger:
         reraise=True,
     )  # fmt: skip
     def _create_tables(self) -> None:
-        if inspect(self.engine).has_table(StageRow.__tablename__):
+        if Base.metadata.tables.keys() <= set(inspect(self.engine).get_table_names()):
             return
         # Tasks open an empty ledger at the same time: one creates all tables in one transaction, the others wait.
         lock = "BEGIN IMMEDIATE" if self.engine.dialect.name == "sqlite" else f"SELECT pg_advisory_xact_lock({_LOCK})"
@@ -146,13 +158,15 @@ class Ledger:
         with Session(self.engine) as session, session.begin():
             yield session
 
+    def _insert(self, table: type[Base]) -> Any:
+        return (postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert)(table)
+
     def record(self, context: Context, stage: Stage, records: Iterable[Record]) -> None:
         """Write outcomes; the newest stands, and the attempts are counted."""
         rows = [_row(context, stage, record) for record in records]
         if not rows:
             return
-        insert = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
-        statement = insert(OutcomeRow)
+        statement = self._insert(OutcomeRow)
         keys = ("batch", "frame", "stage")
         changed: dict[str, Any] = {
             name: statement.excluded[name] for name in rows[0] if name not in (*keys, "attempts")
@@ -204,6 +218,35 @@ class Ledger:
         )
         with self._session() as session:
             return set(session.scalars(query))
+
+    def claim(self, context: Context, frames: Iterable[FrameId]) -> dict[str, str]:
+        """Claim frames for a batch's place in a catalogue; all of them or, if others hold some, none.
+
+        Returns
+        -------
+        dict of str to str
+            Batches that hold some of the frames, by frame; empty if the claim succeeded.
+        """
+        catalogue = {"archive": context.archive, "release": context.release, "profile": context.profile}
+        names = [str(frame) for frame in frames]
+        others: dict[str, str] = {}
+        with Session(self.engine) as session:
+            for start in range(0, len(names), 500):
+                chunk = names[start : start + 500]
+                rows = [catalogue | {"frame": name, "batch": context.batch} for name in chunk]
+                session.execute(self._insert(ClaimRow).values(rows).on_conflict_do_nothing())
+                held = select(ClaimRow.frame, ClaimRow.batch).filter_by(**catalogue).where(
+                    ClaimRow.frame.in_(chunk), ClaimRow.batch != context.batch
+                )  # fmt: skip
+                others |= {frame: batch for frame, batch in session.execute(held)}
+            if not others:
+                session.commit()
+        return others
+
+    def drop_claims(self, batch: str) -> None:
+        """Give up what a batch claimed."""
+        with self._session() as session:
+            session.execute(delete(ClaimRow).where(ClaimRow.batch == batch))
 
     def failed(self, archive: str, release: str, profile: str, outcomes: Iterable[Outcome]) -> set[str]:
         """Frames that ever had one of these outcomes on their way to a catalogue, as text."""

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from kira import __version__
 from kira.catalog import file_metadata, parquet_bytes, to_table
-from kira.errors import ChecksumMismatch
+from kira.errors import ChecksumMismatch, StorageError
 from kira.extraction import Extraction, Parameters, extract
 from kira.frames import read_frame
 from kira.ledger import Outcome, Record, Stage
@@ -226,7 +226,12 @@ def _remove_attempts(store: Store, manifest: Manifest) -> None:
 
 def _keep_only(store: Store, folder: str, parts: set[str]) -> None:
     # A task that Spark ran twice leaves two files; only that of the attempt whose answer counted may stay.
-    for entry in store.listing(folder):
-        if entry.name not in parts:
-            log.info("removed %s, written by an attempt that did not count", entry.name)
-            store.delete(f"{folder}/{entry.name}")
+    there = {entry.name for entry in store.listing(folder)}
+    for name in there - parts:
+        log.info("removed %s, written by an attempt that did not count", name)
+        store.delete(f"{folder}/{name}")
+    if gone := parts - there - {""}:
+        raise StorageError(
+            f"{store.uri(folder)} has lost {len(gone)} of its files: another driver works on the same batch, and this "
+            "one gives way."
+        )

@@ -1,8 +1,10 @@
 """Publish: one rename. A reader sees the old catalogue or the new one."""
 
 import logging
+from dataclasses import replace
 
-from kira.ledger import Outcome, Record, Stage
+from kira.errors import ValidationFailed
+from kira.ledger import Context, Outcome, Record, Stage
 from kira.sdss import FrameId
 from kira.stages.extraction import read_outcomes
 from kira.stages.work import Attempt, Services
@@ -31,6 +33,7 @@ def publish(services: Services, attempt: Attempt, manifest: Manifest) -> str:
         return ""
     with services.ledger.attempt(context, Stage.PUBLISH, len(good)):
         if not done_before:
+            _claim(services, manifest, context, [FrameId.parse(one.frame) for one in good])
             store.rename(manifest.extracted, manifest.published)
         # After the rename: the ledger must never say "published" of what no reader can see. If this is as far as it
         # gets, the next attempt finds the folder in place and writes the same.
@@ -39,3 +42,18 @@ def publish(services: Services, attempt: Attempt, manifest: Manifest) -> str:
         ))  # fmt: skip
     log.info("batch %s: %d frames are published in %s", manifest.batch, len(good), store.uri(manifest.published))
     return store.uri(manifest.published)
+
+
+def _claim(services: Services, manifest: Manifest, context: Context, frames: list[FrameId]) -> None:
+    """See to it that no frame gets into a catalogue twice, by runs that overlap."""
+    others = services.ledger.claim(context, frames)
+    for batch in set(others.values()):
+        # A claim without a published folder is what an interrupted run left.
+        if not services.store.exists(replace(manifest, batch=batch).published):
+            services.ledger.drop_claims(batch)
+    if others and (others := services.ledger.claim(context, frames)):
+        frame, batch = next(iter(others.items()))
+        raise ValidationFailed(
+            f"{len(others)} of the {len(frames)} frames of batch {manifest.batch} came into the catalogue by "
+            f"another run meanwhile, the first {frame} by batch {batch}: run the ingestion again, and it takes up the others."
+        )
