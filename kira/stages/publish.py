@@ -55,5 +55,5 @@ def _claim(services: Services, manifest: Manifest, context: Context, frames: lis
         frame, batch = next(iter(others.items()))
         raise ValidationFailed(
             f"{len(others)} of the {len(frames)} frames of batch {manifest.batch} came into the catalogue by "
-            f"another run meanwhile, the first {frame} by batch {batch}: run the ingestion again, and it takes up the others."
+            f"another run meanwhile, the first {frame} by batch {batch}: run the ingestion again, it takes up the others."
         )
