@@ -54,6 +54,6 @@ def _claim(services: Services, manifest: Manifest, context: Context, frames: lis
     if others and (others := services.ledger.claim(context, frames)):
         frame, batch = next(iter(others.items()))
         raise ValidationFailed(
-            f"{len(others)} of the {len(frames)} frames of batch {manifest.batch} came into the catalogue by another run "
-            f"meanwhile, the first {frame} by batch {batch}. Run the ingestion again: it takes up the others."
+            f"{len(others)} of the {len(frames)} frames of batch {manifest.batch} came into the catalogue by another "
+            f"run meanwhile, the first {frame} by batch {batch}. Run the ingestion again: it takes up the others."
         )
