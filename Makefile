@@ -55,3 +55,12 @@ lock: ## make requirements.txt and requirements-dev.txt from the .in files
 
 clean: stop ## remove the virtual environment and all of the stack's data
 	@rm -rf .venv .kira
+
+.PHONY: compose-up compose-down
+COMPOSE ?= $(shell command -v docker-compose >/dev/null && echo docker-compose || echo docker compose)
+
+compose-up: ## what `make run` does, in a container; docker-compose logs -f shows it
+	@$(COMPOSE) up --build --detach
+
+compose-down: ## stop that container; its data stays in its volume
+	@$(COMPOSE) down
