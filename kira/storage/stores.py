@@ -64,7 +64,8 @@ class Store(ABC):
             self._write(aside, content)
             self.rename(aside, path, overwrite=True)
         except BaseException:
-            self.delete(aside)
+            with suppress(StorageError):  # what went wrong first is what has to be said
+                self.delete(aside)
             raise
 
     @abstractmethod
@@ -256,6 +257,11 @@ def _storage_errors(uri: str, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # HDFS answers with a Java stack trace; its first line says what happened.
-        reason = getattr(error, "strerror", None) or str(error).strip().split("\n", 1)[0].rstrip(".")
+        reason = getattr(error, "strerror", None) or _first_line(str(error))
         raise StorageError(f"{uri} could not be {what}: {reason}.") from error
+
+
+def _first_line(text: str) -> str:
+    # HDFS answers with a Java stack trace in quotes: RPCError("org.apache.….SomeException", "what happened\\n\\tat …")
+    first = re.split(r"\n|\\n", text.strip(), maxsplit=1)[0]
+    return re.sub(r'^RPCError\("(?:\w+\.)*(\w+)", "', r"\1: ", first).removesuffix('")').rstrip(".")
