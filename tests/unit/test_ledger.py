@@ -8,8 +8,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -216,3 +218,36 @@ def test_processes_that_write_at_once_lose_nothing(url: str) -> None:
     (both,) = ledger.outcomes("run-1")
     assert both.attempts == 400
     ledger.engine.dispose()
+
+
+# -- claims: a frame gets into a catalogue by one batch
+
+
+def test_a_claim_is_for_one_batch_and_all_of_it_or_nothing(ledger: Ledger) -> None:
+    other = replace(CONTEXT, batch="batch-2")
+    assert ledger.claim(CONTEXT, [FRAME]) == {}
+    assert ledger.claim(CONTEXT, [FRAME]) == {}
+    assert ledger.claim(other, [OTHER, FRAME]) == {str(FRAME): "batch-1"}
+    assert ledger.claim(CONTEXT, [OTHER]) == {}  # the refused claim left nothing
+    assert ledger.claim(replace(other, profile="kira-2"), [OTHER, FRAME]) == {}
+    ledger.drop_claims("batch-1")
+    assert ledger.claim(other, [FRAME]) == {}
+
+
+def _claim(url: str, number: int, meet: Callable[[], object], queue: Any) -> None:
+    ledger = Ledger(url)
+    frames = [FrameId(FRAME.release, 4192, 40, 4, field, "r") for field in range(600)]
+    meet()
+    queue.put(bool(ledger.claim(replace(CONTEXT, batch=f"batch-{number}"), frames)))
+
+
+def test_of_batches_that_claim_at_once_one_wins(url: str) -> None:
+    fork = multiprocessing.get_context("fork")
+    barrier, queue = fork.Barrier(3), fork.Queue()
+    claims = [fork.Process(target=_claim, args=(url, number, barrier.wait, queue)) for number in range(3)]
+    for claim in claims:
+        claim.start()
+    refused = [queue.get(timeout=60) for _ in claims]
+    for claim in claims:
+        claim.join(60)
+    assert sorted(refused) == [False, True, True]
