@@ -19,15 +19,7 @@ RUN python3 -m venv .venv \
  && .venv/bin/python -m uv pip install -q --no-cache --compile-bytecode --require-hashes -r requirements.txt \
       --python .venv/bin/python
 
-# Hadoop's server jar, so that a container starts without a network. Fetched here with the system's certificates
-# (Java keeps its own), and before the code is copied, so that a change of code doesn't fetch it again.
-# The checksum is checked below, by kira.stack.hadoop, which knows it.
-ARG HADOOP_VERSION=3.5.0
-RUN mkdir -p /opt/seed/hadoop \
- && python3 -c 'import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])' \
-      "https://repo1.maven.org/maven2/org/apache/hadoop/hadoop-client-minicluster/$HADOOP_VERSION/hadoop-client-minicluster-$HADOOP_VERSION.jar" \
-      "/opt/seed/hadoop/hadoop-client-minicluster-$HADOOP_VERSION.jar"
-
+# Hadoop's server jar is fetched here, so that a container starts without a network.
 COPY . ./
 RUN mkdir -p plugins \
  && .venv/bin/python -m uv pip install -q --no-cache --no-deps --no-build-isolation -e . --python .venv/bin/python \

@@ -62,20 +62,26 @@ def find_source(text: str, sample: Path, stack: LocalStack) -> Source:
         archive = Archive(_name(text), das=f"{text.rstrip('/')}/das", sas=f"{text.rstrip('/')}/sas")
         return Source(archive, _releases_at(archive))
     folder = Path(text).expanduser().resolve()
-    if not folder.is_dir():
-        raise InvalidInput(f"ARCHIVE={text}: there is no such folder; use a folder, a URL, sample, or sdss.")
     return _served(_name(str(folder)), folder, stack)
 
 
-def _served(name: str, folder: Path, stack: LocalStack) -> Source:
-    releases = releases_in(folder)
-    if not releases:
+def check_archive(text: str) -> None:
+    """Refuse what is no archive, before anything is started for it; InvalidInput with a sentence."""
+    if text in ("sample", "sdss") or urlsplit(text).scheme in ("http", "https"):
+        return
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise InvalidInput(f"ARCHIVE={text}: there is no such folder; use a folder, a URL, sample, or sdss.")
+    if not releases_in(folder):
         raise InvalidInput(
-            f"ARCHIVE={folder}: neither das/imaging nor sas/dr8 to sas/dr18 is there; the folder must be laid out like "
-            "the SDSS archive."
+            f"ARCHIVE={text}: neither das/imaging nor sas/dr8 to sas/dr18 is there; the folder must be laid out "
+            "like the SDSS archive."
         )
+
+
+def _served(name: str, folder: Path, stack: LocalStack) -> Source:
     base = stack.serve_archive(name, folder)
-    return Source(Archive(name, das=f"{base}/das", sas=f"{base}/sas"), releases, folder)
+    return Source(Archive(name, das=f"{base}/das", sas=f"{base}/sas"), releases_in(folder), folder)
 
 
 def releases_in(folder: Path) -> tuple[Release, ...]:

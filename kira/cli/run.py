@@ -10,13 +10,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kira.catalog import file_metadata, parquet_bytes, read_parts
 from kira.cli import report, watch
-from kira.cli.archives import SDSS_DEFAULTS, Source, choose_releases, find_source
+from kira.cli.archives import SDSS_DEFAULTS, Source, check_archive, choose_releases, find_source
 from kira.cli.stack import StageOption, login, say
 from kira.errors import KiraError, StorageError
 from kira.extraction import Parameters
 from kira.ledger import Ledger
 from kira.sample import SampleSpec, write_sample
 from kira.sdss import Release, Selection
+from kira.stack import requirements
 from kira.stack.airflow_server import AirflowApi
 from kira.stack.config import StackConfig
 from kira.stack.local import LocalStack
@@ -41,9 +42,11 @@ def run(
     Selection.parse("dr12", runs, camcols, fields, bands)  # nonsense is refused before anything is started
     for name in filter(None, release.split(",")):
         Release.parse(name)
+    check_archive(archive)
     config = StackConfig.load(stage=stage or None)
     stack = LocalStack(config, say)
     _refuse_other_stage(stack, stage)
+    requirements.check(config, with_java=True)
     if archive == "sample":
         _make_sample(config)
     console.print("Starting the local stack", style="bold")

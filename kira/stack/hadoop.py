@@ -5,13 +5,19 @@ fetched by Ivy, which PySpark bundles too, so that nobody has to install Maven; 
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pyspark
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.utils import CryptographyDeprecationWarning
 
 from kira.errors import StackError
 from kira.stack.config import HOST, StackConfig
@@ -59,8 +65,8 @@ def fetch_jar(config: StackConfig) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         command = [
-            "java", "-jar", str(ivy), "-cache", f"{folder}/cache", "-confs", "master", "-types", "jar",
-            "-dependency", "org.apache.hadoop", "hadoop-client-minicluster", VERSION,
+            "java", *_trust(Path(folder)), "-jar", str(ivy), "-cache", f"{folder}/cache", "-confs", "master",
+            "-types", "jar", "-dependency", "org.apache.hadoop", "hadoop-client-minicluster", VERSION,
             "-retrieve", f"{folder}/[artifact]-[revision].[ext]",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
@@ -75,6 +81,23 @@ def fetch_jar(config: StackConfig) -> Path:
             raise StackError(f"{JAR} came with SHA-256 {found} instead of {JAR_SHA256}: not the file that was tested.")
         shutil.move(fetched, target)
     return target
+
+
+def _trust(folder: Path) -> list[str]:
+    """Options that let Java trust what SSL_CERT_FILE names; behind some networks its own store is not enough."""
+    bundle = os.environ.get("SSL_CERT_FILE")
+    if not bundle or not Path(bundle).is_file():
+        return []
+    with warnings.catch_warnings():
+        # Some old authorities' certificates are not quite as the standard wants them; Java is the one to judge.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        found = x509.load_pem_x509_certificates(Path(bundle).read_bytes())
+    certificates = [pkcs12.PKCS12Certificate(one, f"ca-{number}".encode()) for number, one in enumerate(found)]
+    store = folder / "trust.p12"
+    password = b"public certificates only"
+    encryption = serialization.BestAvailableEncryption(password)
+    store.write_bytes(pkcs12.serialize_java_truststore(certificates, encryption))
+    return [f"-Djavax.net.ssl.trustStore={store}", f"-Djavax.net.ssl.trustStorePassword={password.decode()}"]
 
 
 def classpath(config: StackConfig, role: str) -> str:

@@ -1,6 +1,7 @@
 """The local stack: its parts, started and stopped as one."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -203,8 +204,7 @@ class LocalStack:
         for name, info in processes.items():
             if info["statename"] in ("FATAL", "EXITED"):
                 log = self.config.logs / f"{name}.log"
-                last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
-                raise StackError(f"{NAMES[name]} did not come up: {''.join(last)[:300]} (see {log})")
+                raise StackError(f"{NAMES[name]} did not come up: {_last_words(log)} (see {log})")
 
     def s3_client(self) -> Any:
         """A boto3 client with the stack's credentials."""
@@ -272,6 +272,13 @@ class LocalStack:
             registry.with_suffix(".aside").write_text(json.dumps(known | {name: str(folder)}, indent=1))
             shutil.move(registry.with_suffix(".aside"), registry)
         return f"{self.config.url('archive')}/{name}"
+
+
+def _last_words(log: Path) -> str:
+    """What a server said last that looks like a reason."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip(" *")] if log.exists() else []
+    reasons = [line for line in lines if re.search(r"error|exception|fatal|refused", line, re.IGNORECASE)]
+    return (reasons or lines or ["no word in its log"])[-1].strip()[:300]
 
 
 def _answers(url: str) -> bool:

@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from kira.errors import StackError
 from kira.stack.config import StackConfig
 
+_STOP_SECONDS = 60
 _SOCKET_PATH_LIMIT = 100  # the kernel takes 107 characters
 
 
@@ -95,10 +95,10 @@ class Supervisor:
         """Stop everything; False where nothing ran."""
         running = self.processes() is not None
         if running:
+            supervisor = psutil.Process(self._ask("getPID"))
             self._ask("shutdown")
-            end = time.monotonic() + 60
-            while self.processes() is not None and time.monotonic() < end:
-                time.sleep(0.3)
+            # It answers no more from here on, but ends only after it has ended all others.
+            psutil.wait_procs([supervisor], timeout=_STOP_SECONDS)
         return self.sweep() or running
 
     def start_process(self, name: str) -> None:
