@@ -1,0 +1,236 @@
+"""The Spark job by the real spark-submit in local mode: packing, running twice, and being killed."""
+
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from astropy.io import fits
+from pipeline import PARAMETERS
+
+from kira.catalog import digest, read_parts
+from kira.frames.integrity import unpack
+from kira.frames.reader import FRAME_NUMBER_OFFSET
+from kira.ledger import Outcome
+from kira.sdss import FrameId
+from kira.stack.airflow_server import environment
+from kira.stack.local import LocalStack
+from kira.stages.extraction import make_tasks, read_outcomes
+from kira.storage import Entry, Manifest, Store, open_store
+
+pytestmark = pytest.mark.integration
+
+JOB = Path(__file__).parents[2] / "kira" / "jobs" / "extract.py"
+REAL = FrameId.parse("dr7-40-004192-4-0300-u")
+SECOND_TASK = "Starting Python task execution - task 1.0"
+"""What Spark says when it hands the second task to a worker."""
+FRAMES = [replace(REAL, field=field) for field in range(300, 324)]
+
+
+def content_of(frame: FrameId, real: bytes) -> bytes:
+    """A real frame as another field of the same run, its pixels moved round so that it has its own sources."""
+    with fits.open(io.BytesIO(real)) as hdus:
+        hdus[0].data = np.roll(hdus[0].data, 61 * (frame.field - REAL.field), axis=0)
+        hdus[0].header["FRAME"] = frame.field + FRAME_NUMBER_OFFSET[frame.band]
+        out = io.BytesIO()
+        hdus.writeto(out)
+    return out.getvalue()
+
+
+@dataclass
+class Job:
+    """One batch, and the command that extracts it."""
+
+    servers: LocalStack
+    store: Store
+    manifest: Manifest
+
+    def start(self, master: str, log: Path) -> subprocess.Popen[bytes]:
+        command = [
+            str(Path(sys.executable).with_name("spark-submit")), "--master", master,
+            "--conf", "spark.ui.enabled=false", "--conf", "spark.locality.wait=0", "--conf", "spark.driver.memory=512m",
+            str(JOB), "--manifest", self.store.uri(self.manifest.path),
+        ]  # fmt: skip
+        with log.open("wb") as out:
+            return subprocess.Popen(
+                command, stdout=out, stderr=subprocess.STDOUT, env=environment(self.servers.config),
+                start_new_session=True,
+            )  # fmt: skip
+
+    def run(self, master: str, log: Path) -> str:
+        """Run to the end; what it said."""
+        process = self.start(master, log)
+        try:
+            assert process.wait(300) == 0, log.read_text()[-3000:]
+        finally:
+            end(process)
+        return log.read_text()
+
+    def parts(self, folder: str) -> list[str]:
+        return [path for path, file in self.store.walk(folder) if file.name.endswith(".parquet")]
+
+    def attempts(self) -> list[str]:
+        return [f.name for f in self.store.listing(self.manifest.folder) if f.name.startswith("attempt-")]
+
+    def check_complete(self) -> str:
+        """One whole result and nothing else; its digest."""
+        outcomes = read_outcomes(self.store, self.manifest.extracted)
+        assert [one.frame for one in outcomes] == [str(frame) for frame in FRAMES]
+        assert {one.outcome for one in outcomes} == {Outcome.OK}
+        parts = self.parts(self.manifest.extracted)
+        assert {part.rpartition("/")[2] for part in parts} == {one.part for one in outcomes}
+        table = read_parts(self.store.read(part) for part in parts)
+        keys = list(zip(table["field"].to_pylist(), table["number"].to_pylist(), strict=True))
+        assert len(set(keys)) == len(keys)
+        assert Counter(field for field, _ in keys) == {FrameId.parse(o.frame).field: o.sources for o in outcomes}
+        assert self.attempts() == []
+        return digest(table)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of a job: its process group, and workers of Python, which have sessions of their own."""
+    family = descendants(process.pid)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+    for member in family:
+        if member.is_running():
+            member.kill()
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def until(happened: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for something that a running job does."""
+    while not happened():
+        assert process.poll() is None, f"the job ended before it was to be disturbed: {log.read_text()[-2000:]}"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def new_job(servers: LocalStack, shared_sdss: Path) -> Iterator[Callable[[str], Job]]:
+    """Batches of the same 24 staged frames."""
+    store = open_store(f"{servers.config.stage_url}-spark")
+    path = shared_sdss / REAL.release.service / REAL.archive_path
+    real = unpack(path.read_bytes(), path.name)
+    entries = []
+    for frame in FRAMES:
+        content = content_of(frame, real)
+        staged = f"spark/frames/{frame.staged_path}"
+        store.write(staged, content)
+        sha = hashlib.sha256(content).hexdigest()
+        entries.append(Entry(frame, "http://none/x", "spark/none", staged, 1, "0" * 64, len(content), sha))
+
+    def make(name: str) -> Job:
+        manifest = Manifest(name, "spark", "dr7", PARAMETERS.slug, "stage", "manual__1", tuple(entries))
+        manifest.save(store)
+        store.write(f"{manifest.folder}/parameters.json", PARAMETERS.json.encode())
+        return Job(servers, store, manifest)
+
+    yield make
+    store.delete("spark")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(new_job: Callable[[str], Job], tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, str]:
+    job = new_job("undisturbed")
+    return job, job.run("local[2]", tmp_path_factory.mktemp("spark") / "log")
+
+
+def test_frames_are_packed_into_tasks(undisturbed: tuple[Job, str]) -> None:
+    job, said = undisturbed
+    assert "24 frames in 2 tasks on 2 cores" in said
+    assert "batch undisturbed: 24 of 24 frames extracted" in said
+    job.check_complete()
+    outcomes = read_outcomes(job.store, job.manifest.extracted)
+    assert sorted(Counter(one.part for one in outcomes).values()) == [12, 12]
+    # Neighbours on the sky are in different tasks.
+    assert all(one.part != other.part for one, other in pairwise(outcomes))
+    assert outcomes[0].sources == 65
+
+
+@pytest.mark.parametrize(("frames", "cores", "tasks"), [(1, 8, 1), (19, 8, 1), (20, 8, 2), (400, 8, 32), (400, 1, 4)])
+def test_tasks_hold_ten_frames_at_least_and_are_four_a_core_at_most(frames: int, cores: int, tasks: int) -> None:
+    entries = tuple(
+        Entry(replace(REAL, field=field), "http://none/x", "k", "s") for field in reversed(range(11, 11 + frames))
+    )
+    manifest = Manifest("b", "a", "dr7", "p", "stage", "r", entries)
+    made = make_tasks(open_store("file:///nowhere/stage"), manifest, "f", PARAMETERS, cores)
+    assert len(made) == tasks
+    assert sorted(e.frame for task in made for e in task.entries) == sorted(e.frame for e in entries)
+    assert max(len(task.entries) for task in made) - min(len(task.entries) for task in made) <= 1
+
+
+def test_a_second_run_does_nothing_and_starts_no_spark(undisturbed: tuple[Job, str], tmp_path: Path) -> None:
+    job, said = undisturbed
+    assert "Running Spark version" in said  # so that its absence below says something
+    before = [(path, file.size) for path, file in job.store.walk(job.manifest.folder)]
+    again = job.run("local[2]", tmp_path / "log")
+    assert "batch undisturbed was extracted before: nothing to do" in again
+    assert "Running Spark version" not in again
+    assert [(path, file.size) for path, file in job.store.walk(job.manifest.folder)] == before
+
+
+def test_a_killed_driver_leaves_nothing_that_counts(
+    undisturbed: tuple[Job, str], new_job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    expected = undisturbed[0].check_complete()
+    job = new_job("driver-killed")
+    log = tmp_path / "first"
+    process = job.start("local[1]", log)  # one task after the other, so that one is done and one runs
+    try:
+        until(lambda: SECOND_TASK in log.read_text(), process, log)
+        assert len(job.parts(job.manifest.folder)) == 1
+        family = descendants(process.pid)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+        # Workers of Python end themselves once nobody listens to them.
+        _, alive = psutil.wait_procs(family, timeout=60)
+        assert alive == []
+    finally:
+        end(process)
+    assert len(job.attempts()) == 1
+    assert not job.store.exists(job.manifest.extracted)
+
+    assert "24 of 24 frames extracted" in job.run("local[2]", tmp_path / "second")
+    assert job.check_complete() == expected
+
+
+def test_a_killed_worker_is_started_again_and_leaves_no_part(
+    undisturbed: tuple[Job, str], new_job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    expected = undisturbed[0].check_complete()
+    job = new_job("worker-killed")
+    log = tmp_path / "log"
+    process = job.start("local[1,4]", log)  # without the 4, local mode tries a task once
+    try:
+        until(lambda: SECOND_TASK in log.read_text(), process, log)
+        daemons = [p for p in descendants(process.pid) if "pyspark.daemon" in " ".join(p.cmdline())]
+        ids = {p.pid for p in daemons}
+        workers = [p for p in daemons if p.ppid() in ids]
+        assert workers
+        for worker in workers:
+            worker.kill()
+        assert process.wait(300) == 0, log.read_text()[-3000:]
+    finally:
+        end(process)
+    said = log.read_text()
+    assert "Lost task" in said
+    assert "24 of 24 frames extracted" in said
+    assert job.check_complete() == expected
