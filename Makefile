@@ -29,12 +29,11 @@ stop: ## stop the local stack; its data stays
 status: ## say what runs, and where
 	@test -x .venv/bin/kira || { echo "Nothing was set up here, so nothing runs."; exit 0; } && .venv/bin/kira stack status
 
-test: lint ## set up, and all tests: linters, unit, integration, end to end
-	@.venv/bin/python -m pytest tests
+test: lint test-unit test-integration test-e2e ## set up, and all tests: linters, unit, integration, end to end
 
 test-unit: ## the quick tests
 	@scripts/setup test
-	@.venv/bin/python -m pytest tests/unit
+	@.venv/bin/python -m pytest -n auto --dist worksteal tests/unit
 
 test-integration: ## real S3, HDFS and Spark
 	@scripts/setup test

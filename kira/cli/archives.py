@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from kira.errors import InvalidInput, KiraError
 from kira.sdss import ALL_RELEASES, Release, Service
@@ -58,8 +57,8 @@ def find_source(text: str, sample: Path, stack: LocalStack) -> Source:
         return _served("sample", sample, stack)
     if text == "sdss":
         return Source(SDSS, (Release.parse(SDSS_DEFAULTS["release"]),))
-    if urlsplit(text).scheme in ("http", "https"):
-        archive = Archive(_name(text), das=f"{text.rstrip('/')}/das", sas=f"{text.rstrip('/')}/sas")
+    if _is_url(text):
+        archive = _archive_at(text)
         return Source(archive, _releases_at(archive))
     folder = Path(text).expanduser().resolve()
     return _served(_name(str(folder)), folder, stack)
@@ -67,7 +66,10 @@ def find_source(text: str, sample: Path, stack: LocalStack) -> Source:
 
 def check_archive(text: str) -> None:
     """Refuse what is no archive, before anything is started for it; InvalidInput with a sentence."""
-    if text in ("sample", "sdss") or urlsplit(text).scheme in ("http", "https"):
+    if text in ("sample", "sdss"):
+        return
+    if _is_url(text):
+        _archive_at(text)
         return
     folder = Path(text).expanduser()
     if not folder.is_dir():
@@ -77,6 +79,16 @@ def check_archive(text: str) -> None:
             f"ARCHIVE={text}: neither das/imaging nor sas/dr8 to sas/dr18 is there; the folder must be laid out "
             "like the SDSS archive."
         )
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+def _archive_at(url: str) -> Archive:
+    if url.endswith("://"):
+        raise InvalidInput(f"ARCHIVE={url}: there is no host in this address.")
+    return Archive(_name(url), das=f"{url.rstrip('/')}/das", sas=f"{url.rstrip('/')}/sas")
 
 
 def _served(name: str, folder: Path, stack: LocalStack) -> Source:

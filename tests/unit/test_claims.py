@@ -45,7 +45,7 @@ def test_a_claim_stands_and_is_all_or_nothing(services: Services) -> None:
 def test_overlapping_runs_publish_a_frame_once(services: Services) -> None:
     publish(services, Attempt("run-1"), extracted(services, ONE, FRAMES[:2]))
     manifest = extracted(services, TWO, FRAMES[1:])
-    with pytest.raises(ValidationFailed, match="run the ingestion again"):
+    with pytest.raises(ValidationFailed, match="Run the ingestion again"):
         publish(services, Attempt("run-2"), manifest)
     assert not services.store.exists(manifest.published)
     assert services.ledger.published("shared", "dr12", "kira-00000000") == {str(frame) for frame in FRAMES[:2]}

@@ -81,7 +81,6 @@ def test_nonsense_is_one_sentence_and_nothing_is_started(
         ("EMPTY", "neither das/imaging nor sas/dr8"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason="kira run starts the stack before it looks at ARCHIVE", raises=AssertionError)
 def test_a_nonsense_archive_is_one_sentence_and_nothing_is_started(
     kira: Run, home: Path, tmp_path: Path, archive: str, sentence: str
 ) -> None:
