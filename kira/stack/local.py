@@ -20,7 +20,7 @@ from kira.errors import StackError
 from kira.stack import airflow_server, hadoop, ports, requirements
 from kira.stack.airflow_server import AirflowApi
 from kira.stack.config import BUCKET, HOST, StackConfig, write_private
-from kira.stack.supervision import Supervisor, write_configuration
+from kira.stack.supervision import Supervisor, socket_path, write_configuration
 from kira.storage import S3Mirror
 
 Say = Callable[[str], None]
@@ -117,7 +117,7 @@ class LocalStack:
             "s3": [
                 weed, "mini", f"-dir={config.home}/s3", f"-ip={HOST}", f"-ip.bind={HOST}", "-admin.ui=false",
                 "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config.home}/s3.json",
-                "-s3.iam=false", "-master.telemetry=false", f"-filer.localSocket={config.home}/filer.sock",
+                "-s3.iam=false", "-master.telemetry=false", f"-filer.localSocket={socket_path(config, 'filer.sock')}",
                 "-master.volumeSizeLimitMB=1024",
                 f"-s3.port={port['s3']}", f"-s3.port.grpc={port['s3_grpc']}",
                 f"-master.port={port['s3_master']}", f"-master.port.grpc={port['s3_master_grpc']}",

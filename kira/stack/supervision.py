@@ -21,15 +21,17 @@ _STOP_SECONDS = 60
 _SOCKET_PATH_LIMIT = 100  # the kernel takes 107 characters
 
 
-def socket_path(config: StackConfig) -> Path:
-    """Unix socket of the supervisor; in the temporary folder where the stack's own path is too long."""
-    path = config.home / "supervisor.sock"
+def socket_path(config: StackConfig, name: str = "supervisor.sock") -> Path:
+    """Place for a Unix socket; in the temporary folder where the stack's own path is too long."""
+    path = config.home / name
     if len(str(path)) <= _SOCKET_PATH_LIMIT:
         return path
-    name = hashlib.sha256(str(config.home).encode()).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"kira-{os.getuid()}-{name}"
+    home = hashlib.sha256(str(config.home).encode()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"kira-{os.getuid()}-{home}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / "supervisor.sock"
+    if folder.stat().st_uid != os.getuid():
+        raise StackError(f"{folder} belongs to somebody else: remove it, or choose a shorter path with KIRA_HOME=…")
+    return folder / name
 
 
 def write_configuration(config: StackConfig, programs: dict[str, list[str]]) -> Path:
