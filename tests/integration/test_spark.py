@@ -116,6 +116,13 @@ def descendants(pid: int) -> list[psutil.Process]:
         return []
 
 
+def command_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""  # gone meanwhile
+
+
 def until(happened: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait for something that a running job does."""
     while not happened():
@@ -221,9 +228,8 @@ def test_a_killed_worker_is_started_again_and_leaves_no_part(
     process = job.start("local[1,4]", log)  # without the 4, local mode tries a task once
     try:
         until(lambda: SECOND_TASK in log.read_text(), process, log)
-        daemons = [p for p in descendants(process.pid) if "pyspark.daemon" in " ".join(p.cmdline())]
-        ids = {p.pid for p in daemons}
-        workers = [p for p in daemons if p.ppid() in ids]
+        daemons = {p.pid: p for p in descendants(process.pid) if "pyspark.daemon" in command_of(p)}
+        workers = [p for p in daemons.values() if p.ppid() in daemons]
         assert workers
         for worker in workers:
             worker.kill()

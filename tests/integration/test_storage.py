@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,6 +69,31 @@ def test_nothing_is_visible_under_the_name_before_all_of_it_is_written(store: St
     assert seen == [(b"before", None), (b"after", None)]
     assert (store.read("t/kept"), store.read("t/new")) == (b"after", b"new")
     assert names(store) == ["kept", "new"]
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one_while_it_is_replaced(store: Store) -> None:
+    store.write("t/file", b"0" * 100_000)
+    over = threading.Event()
+    seen: list[object] = []
+
+    def read() -> None:
+        reader = open_store(store.url)
+        while not over.is_set():
+            try:
+                seen.append(frozenset(reader.read("t/file")))
+            except StorageError as error:
+                seen.append(str(error))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        for number in range(20):
+            store.write("t/file", str(number % 10).encode() * 100_000)
+    finally:
+        over.set()
+        thread.join(60)
+    assert seen
+    assert [one for one in seen if not isinstance(one, frozenset) or len(one) != 1] == []
 
 
 @pytest.mark.parametrize("error", [OSError("no space left"), StorageError("HDFS went away"), KeyboardInterrupt()])
