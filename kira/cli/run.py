@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from kira import __version__
 from kira.catalog import file_metadata, parquet_bytes, read_parts
 from kira.cli import report, watch
 from kira.cli.archives import SDSS_DEFAULTS, Source, check_archive, choose_releases, find_source
@@ -140,14 +141,15 @@ def export(
     archive: Annotated[str, typer.Option(help="Name of the archive, as in the catalogue's path.")] = "sample",
 ) -> None:
     """Copy a published catalogue into one local Parquet file, in canonical order."""
-    store, parameters = open_store(StackConfig.load().stage_url), Parameters()
+    config = StackConfig.load()
+    if config.with_hdfs and LocalStack(config).supervisor.processes() is None:
+        raise KiraError("The stack does not run, and with it HDFS, where the catalogue is: start it with make run.")
+    store, parameters = open_store(config.stage_url), Parameters()
     folder = catalogue_folder(archive, str(Release.parse(release)), parameters.slug)
     parts = [path for path, file in store.walk(folder) if file.name.endswith(".parquet")]
     if not parts:
         raise KiraError(f"Nothing is published in {store.uri(folder)}.")
     table = read_parts(store.read(path) for path in parts)
-    from kira import __version__
-
     synthetic = archive == "sample"
     out.write_bytes(parquet_bytes(table, metadata=file_metadata(parameters, version=__version__, synthetic=synthetic)))
     console.print(f"{table.num_rows:,} sources of {len(parts)} files in {out}", highlight=False)

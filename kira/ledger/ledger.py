@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, Index, String, and_, case, create_engine, delete, event, func, inspect, select
@@ -84,6 +84,8 @@ class ClaimRow(Base):
     profile: Mapped[str] = mapped_column(String(80), primary_key=True)
     frame: Mapped[str] = mapped_column(String(40), primary_key=True)
     batch: Mapped[str] = mapped_column(String(80), index=True)
+    at: Mapped[datetime] = mapped_column()
+    """When it was claimed, UTC."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,7 @@ class Ledger:
         with Session(self.engine) as session:
             for start in range(0, len(names), 500):
                 chunk = names[start : start + 500]
-                rows = [catalogue | {"frame": name, "batch": context.batch} for name in chunk]
+                rows = [catalogue | {"frame": name, "batch": context.batch, "at": _now()} for name in chunk]
                 session.execute(self._insert(ClaimRow).values(rows).on_conflict_do_nothing())
                 held = select(ClaimRow.frame, ClaimRow.batch).filter_by(**catalogue).where(
                     ClaimRow.frame.in_(chunk), ClaimRow.batch != context.batch
@@ -243,10 +245,27 @@ class Ledger:
                 session.commit()
         return others
 
-    def drop_claims(self, batch: str) -> None:
-        """Give up what a batch claimed."""
+    def drop_claims(self, batch: str, *, older_than: timedelta) -> None:
+        """Give up what a batch claimed a while ago."""
         with self._session() as session:
-            session.execute(delete(ClaimRow).where(ClaimRow.batch == batch))
+            session.execute(delete(ClaimRow).where(ClaimRow.batch == batch, ClaimRow.at <= _now() - older_than))
+
+    def claimed_only(self, archive: str, release: str, profile: str) -> set[str]:
+        """Batches that claimed frames of a catalogue, of which the ledger does not say that they were published."""
+        told = select(OutcomeRow.frame).where(
+            OutcomeRow.batch == ClaimRow.batch,
+            OutcomeRow.frame == ClaimRow.frame,
+            OutcomeRow.stage == Stage.PUBLISH,
+            OutcomeRow.outcome == Outcome.OK,
+        )
+        query = select(ClaimRow.batch).where(
+            ClaimRow.archive == archive,
+            ClaimRow.release == release,
+            ClaimRow.profile == profile,
+            ~told.exists(),
+        )
+        with self._session() as session:
+            return set(session.scalars(query))
 
     def failed(self, archive: str, release: str, profile: str, outcomes: Iterable[Outcome]) -> set[str]:
         """Frames that ever had one of these outcomes on their way to a catalogue, as text."""

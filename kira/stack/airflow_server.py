@@ -28,7 +28,8 @@ def environment(config: StackConfig) -> dict[str, str]:
         "conn_type": "aws", "login": secrets.s3_access_key, "password": secrets.s3_secret_key,
         "extra": {"endpoint_url": config.url("s3"), "region_name": "us-east-1"},
     }  # fmt: skip
-    spark = {"conn_type": "spark", "host": os.environ.get("KIRA_SPARK_MASTER", "local[*]")}
+    # The 4: in local mode Spark tries a task once unless the master says otherwise, whatever the configuration says.
+    spark = {"conn_type": "spark", "host": os.environ.get("KIRA_SPARK_MASTER", "local[*,4]")}
     kira = {
         "KIRA_HOME": str(config.home),
         "KIRA_LEDGER_URL": config.ledger_url,

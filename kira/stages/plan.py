@@ -12,6 +12,7 @@ from kira.extraction import Parameters
 from kira.ledger import Context, Outcome, Record, Stage
 from kira.sdss import FrameId, Selection
 from kira.sdss.archive import Archive, ArchiveClient
+from kira.stages.publish import finish_interrupted
 from kira.stages.work import Attempt, Services
 from kira.storage import Entry, Manifest
 
@@ -90,6 +91,7 @@ def plan(
     listing = client.list_from_run_list if by_run_list else client.list_frames
     found = sorted(frame for frame in listing(selection) if frame in selection)
     missing = [] if by_run_list else missing_frames(selection, found)
+    finish_interrupted(services, archive.name, str(release), parameters.slug, attempt.dag_run)
     published = services.ledger.published(archive.name, str(release), parameters.slug)
     settled = set() if again else services.ledger.failed(archive.name, str(release), parameters.slug, SETTLED)
     todo = [f for f in found if str(f) not in published and str(f) not in settled]
@@ -148,7 +150,8 @@ def missing_frames(selection: Selection, found: Sequence[FrameId]) -> list[Frame
     expected: list[FrameId] = []
     for run, seen in sorted(by_run.items()):
         rerun = seen[0].rerun if seen else selection.release.reruns[0]
-        camcols = set(selection.camcols) or {f.camcol for f in seen}
+        # A run that is not there at all is missing in all six camera columns.
+        camcols = set(selection.camcols) or {f.camcol for f in seen} or set(range(1, 7))
         for camcol in sorted(camcols):
             listed = [f.field for f in seen if f.camcol == camcol]
             expected += (

@@ -2,15 +2,19 @@
 
 import logging
 from dataclasses import replace
+from datetime import timedelta
 
 from kira.errors import ValidationFailed
 from kira.ledger import Context, Outcome, Record, Stage
 from kira.sdss import FrameId
-from kira.stages.extraction import read_outcomes
+from kira.stages.extraction import Measured, read_outcomes
 from kira.stages.work import Attempt, Services
-from kira.storage import Manifest
+from kira.storage import Manifest, catalogue_folder
 
 log = logging.getLogger(__name__)
+
+STALE_CLAIM = timedelta(minutes=15)
+"""A batch is published seconds after it claims its frames; one that did not in this time was interrupted."""
 
 
 def publish(services: Services, attempt: Attempt, manifest: Manifest) -> str:
@@ -36,24 +40,38 @@ def publish(services: Services, attempt: Attempt, manifest: Manifest) -> str:
             _claim(services, manifest, context, [FrameId.parse(one.frame) for one in good])
             store.rename(manifest.extracted, manifest.published)
         # After the rename: the ledger must never say "published" of what no reader can see. If this is as far as it
-        # gets, the next attempt finds the folder in place and writes the same.
-        services.ledger.record(context, Stage.PUBLISH, (
-            Record(FrameId.parse(one.frame), Outcome.OK, sources=one.sources, again=done_before) for one in good
-        ))  # fmt: skip
+        # gets, the next attempt, or the next plan, finds the folder in place and writes the same.
+        _tell(services, context, good, again=done_before)
     log.info("batch %s: %d frames are published in %s", manifest.batch, len(good), store.uri(manifest.published))
     return store.uri(manifest.published)
+
+
+def finish_interrupted(services: Services, archive: str, release: str, profile: str, dag_run: str) -> None:
+    """Tell the ledger of batches that were published by a run that was killed before it could."""
+    for batch in sorted(services.ledger.claimed_only(archive, release, profile)):
+        folder = f"{catalogue_folder(archive, release, profile)}/batch={batch}"
+        if services.store.exists(folder):
+            log.warning("batch %s was published, but its run was killed before the ledger knew: mended", batch)
+            good = [one for one in read_outcomes(services.store, folder) if Outcome(one.outcome).good]
+            _tell(services, Context(batch, archive, release, profile, dag_run), good, again=True)
+
+
+def _tell(services: Services, context: Context, good: list[Measured], *, again: bool) -> None:
+    services.ledger.record(context, Stage.PUBLISH, (
+        Record(FrameId.parse(one.frame), Outcome.OK, sources=one.sources, again=again) for one in good
+    ))  # fmt: skip
 
 
 def _claim(services: Services, manifest: Manifest, context: Context, frames: list[FrameId]) -> None:
     """See to it that no frame gets into a catalogue twice, by runs that overlap."""
     others = services.ledger.claim(context, frames)
     for batch in set(others.values()):
-        # A claim without a published folder is what an interrupted run left.
+        # An old claim without a published folder is what an interrupted run left.
         if not services.store.exists(replace(manifest, batch=batch).published):
-            services.ledger.drop_claims(batch)
+            services.ledger.drop_claims(batch, older_than=STALE_CLAIM)
     if others and (others := services.ledger.claim(context, frames)):
         frame, batch = next(iter(others.items()))
         raise ValidationFailed(
-            f"{len(others)} of the {len(frames)} frames of batch {manifest.batch} came into the catalogue by another "
-            f"run meanwhile, the first {frame} by batch {batch}. Run the ingestion again: it takes up the others."
+            f"{len(others)} of the {len(frames)} frames of batch {manifest.batch} are brought into the catalogue by "
+            f"another run meanwhile, the first {frame} by batch {batch}. Run the ingestion again for the others."
         )

@@ -1,6 +1,7 @@
 """A frame is in a catalogue by one batch and no other, whatever runs at the same time."""
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from kira.ledger import Context, Ledger, Stage
 from kira.sdss import FrameId
 from kira.sdss.archive import Archive
 from kira.stages.extraction import MANIFEST, OUTCOMES
-from kira.stages.publish import publish
+from kira.stages.publish import finish_interrupted, publish
 from kira.stages.work import Attempt, Services
 from kira.storage import Manifest, open_store
 
@@ -51,9 +52,21 @@ def test_overlapping_runs_publish_a_frame_once(services: Services) -> None:
     assert services.ledger.published("shared", "dr12", "kira-00000000") == {str(frame) for frame in FRAMES[:2]}
 
 
-def test_the_claim_of_an_interrupted_run_gives_way(services: Services) -> None:
+def test_the_claim_of_an_interrupted_run_gives_way(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     services.ledger.claim(ONE, FRAMES)
     manifest = extracted(services, TWO, FRAMES[1:])
+    with pytest.raises(ValidationFailed, match="Run the ingestion again"):
+        publish(services, Attempt("run-2"), manifest)  # the other run may be about to publish
+    monkeypatch.setattr("kira.stages.publish.STALE_CLAIM", timedelta(0))
     publish(services, Attempt("run-2"), manifest)
     assert services.store.exists(manifest.published)
     assert len(services.ledger.outcomes("run-2", Stage.PUBLISH)) == 3
+
+
+def test_the_next_plan_tells_the_ledger_what_a_killed_run_published(services: Services) -> None:
+    manifest = extracted(services, ONE, FRAMES[:2])
+    services.ledger.claim(ONE, FRAMES[:2])
+    services.store.rename(manifest.extracted, manifest.published)  # and killed here
+    finish_interrupted(services, "shared", "dr12", "kira-00000000", "run-2")
+    assert services.ledger.published("shared", "dr12", "kira-00000000") == {str(frame) for frame in FRAMES[:2]}
+    assert not services.ledger.claimed_only("shared", "dr12", "kira-00000000")
