@@ -13,7 +13,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk import Connection, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-from kira.errors import InvalidInput, ValidationFailed
+from kira.errors import InvalidInput, NotInArchive, ValidationFailed
 from kira.extraction import Parameters
 from kira.ledger import Ledger
 from kira.sdss import Selection
@@ -34,7 +34,7 @@ def _told_once() -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.INFO if name == "kira" else logging.WARNING)
     try:
         yield
-    except (InvalidInput, ValidationFailed, summary.RunIncomplete) as error:
+    except (InvalidInput, NotInArchive, ValidationFailed, summary.RunIncomplete) as error:
         raise AirflowFailException(str(error)) from error
 
 

@@ -1,12 +1,25 @@
 """The ledger: where every frame is, and why, in a database."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Index, String, and_, case, create_engine, delete, event, func, inspect, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Index,
+    String,
+    and_,
+    case,
+    create_engine,
+    delete,
+    event,
+    func,
+    inspect,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -15,6 +28,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 from kira.ledger.outcomes import Outcome, Stage
 from kira.sdss import FrameId
 
+T = TypeVar("T")
 _BUSY_SECONDS = 60
 _LOCK = 0x6B697261  # any number that nobody else takes
 _GOOD = [outcome.value for outcome in Outcome if outcome.good]
@@ -25,18 +39,21 @@ class Base(DeclarativeBase):
 
 
 class OutcomeRow(Base):
-    """The outcome of one frame in one stage, as part of one batch; a later attempt replaces it and counts up."""
+    """The outcome of one frame in one stage, for one DAG run that worked on its batch.
+
+    A later attempt of the same DAG run replaces it and counts up; another DAG run has its own.
+    """
 
     __tablename__ = "outcome"
 
     batch: Mapped[str] = mapped_column(String(80), primary_key=True)
     frame: Mapped[str] = mapped_column(String(40), primary_key=True)
     stage: Mapped[str] = mapped_column(String(12), primary_key=True)
+    dag_run: Mapped[str] = mapped_column(String(250), primary_key=True)
     archive: Mapped[str] = mapped_column(String(40))
     release: Mapped[str] = mapped_column(String(8))
     band: Mapped[str] = mapped_column(String(1))
     profile: Mapped[str] = mapped_column(String(80))
-    dag_run: Mapped[str] = mapped_column(String(250))
     outcome: Mapped[str] = mapped_column(String(24))
     reason: Mapped[str] = mapped_column(String(2000), default="")
     attempts: Mapped[int] = mapped_column(default=1)
@@ -75,17 +92,16 @@ class StageRow(Base):
 
 
 class ClaimRow(Base):
-    """The batch by which a frame is, or is about to be, in a catalogue: one and no other, whoever runs at once."""
+    """The batch by which a frame is in the catalogue of a staging store: one and no other, whoever runs at once."""
 
     __tablename__ = "claim"
 
+    store: Mapped[str] = mapped_column(String(300), primary_key=True)
     archive: Mapped[str] = mapped_column(String(40), primary_key=True)
     release: Mapped[str] = mapped_column(String(8), primary_key=True)
     profile: Mapped[str] = mapped_column(String(80), primary_key=True)
     frame: Mapped[str] = mapped_column(String(40), primary_key=True)
     batch: Mapped[str] = mapped_column(String(80), index=True)
-    at: Mapped[datetime] = mapped_column()
-    """When it was claimed, UTC."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +166,16 @@ class Ledger:
         if Base.metadata.tables.keys() <= set(inspect(self.engine).get_table_names()):
             return
         # Tasks open an empty ledger at the same time: one creates all tables in one transaction, the others wait.
+        with self._alone() as connection:
+            Base.metadata.create_all(connection)
+
+    @contextmanager
+    def _alone(self) -> Iterator[Connection]:
+        """Transaction that no other of its kind runs beside."""
         lock = "BEGIN IMMEDIATE" if self.engine.dialect.name == "sqlite" else f"SELECT pg_advisory_xact_lock({_LOCK})"
         with self.engine.begin() as connection:
             connection.exec_driver_sql(lock)
-            Base.metadata.create_all(connection)
+            yield connection
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
@@ -169,18 +191,17 @@ class Ledger:
         if not rows:
             return
         statement = self._insert(OutcomeRow)
-        keys = ("batch", "frame", "stage")
+        keys = ("batch", "frame", "stage", "dag_run")
         changed: dict[str, Any] = {
             name: statement.excluded[name] for name in rows[0] if name not in (*keys, "attempts")
         }
         # Work found done says nothing new: sizes, times and checks of the attempt that did it stay.
         stays = and_(statement.excluded["again"], OutcomeRow.outcome.in_(_GOOD))
-        for name in set(changed) - {"dag_run", "at", "again"}:
+        for name in set(changed) - {"at", "again"}:
             changed[name] = case((stays, getattr(OutcomeRow, name)), else_=changed[name])
         changed["attempts"] = OutcomeRow.attempts + 1
         with self._session() as session:
-            for start in range(0, len(rows), 500):  # SQLite takes 32,766 values a statement
-                chunk = rows[start : start + 500]
+            for chunk in _chunks(rows):
                 session.execute(statement.values(chunk).on_conflict_do_update(index_elements=keys, set_=changed))
 
     @contextmanager
@@ -209,74 +230,70 @@ class Ledger:
             if session.scalar(same) is None:
                 session.add(row)
 
-    def published(self, archive: str, release: str, profile: str) -> set[str]:
-        """Frames that are in a catalogue, as text."""
-        query = select(OutcomeRow.frame).where(
+    def published(self, archive: str, release: str, profile: str) -> dict[str, set[str]]:
+        """Frames that were published, as text, by the batch that brought them."""
+        query = select(OutcomeRow.batch, OutcomeRow.frame).where(
             OutcomeRow.archive == archive,
             OutcomeRow.release == release,
             OutcomeRow.profile == profile,
             OutcomeRow.stage == Stage.PUBLISH,
             OutcomeRow.outcome == Outcome.OK,
         )
+        found: dict[str, set[str]] = {}
         with self._session() as session:
-            return set(session.scalars(query))
+            for batch, frame in session.execute(query):
+                found.setdefault(batch, set()).add(frame)
+        return found
 
-    def claim(self, context: Context, frames: Iterable[FrameId]) -> dict[str, str]:
-        """Claim frames for a batch's place in a catalogue; all of them or, if others hold some, none.
+    @contextmanager
+    def claiming(
+        self, context: Context, store: str, frames: Iterable[FrameId], is_published: Callable[[str], bool]
+    ) -> Iterator[dict[str, str]]:
+        """Hold the catalogues while a batch is made part of one.
 
-        Returns
-        -------
+        Parameters
+        ----------
+        context : Context
+        store : str
+            URL of the staging store.
+        frames : iterable of FrameId
+        is_published : callable
+            Whether another batch is really there: an interrupted run may have left a claim and no more.
+
+        Yields
+        ------
         dict of str to str
-            Batches that hold some of the frames, by frame; empty if the claim succeeded.
+            Batches of the catalogue that hold some of the frames already, by frame. If there are none the frames are
+            claimed for this batch, unless what is done meanwhile raises.
         """
-        catalogue = {"archive": context.archive, "release": context.release, "profile": context.profile}
+        key = {"store": store, "archive": context.archive, "release": context.release, "profile": context.profile}
         names = [str(frame) for frame in frames]
-        others: dict[str, str] = {}
-        with Session(self.engine) as session:
-            for start in range(0, len(names), 500):
-                chunk = names[start : start + 500]
-                rows = [catalogue | {"frame": name, "batch": context.batch, "at": _now()} for name in chunk]
-                session.execute(self._insert(ClaimRow).values(rows).on_conflict_do_nothing())
-                held = select(ClaimRow.frame, ClaimRow.batch).filter_by(**catalogue).where(
-                    ClaimRow.frame.in_(chunk), ClaimRow.batch != context.batch
-                )  # fmt: skip
-                others |= {frame: batch for frame, batch in session.execute(held)}
+        mine = [getattr(ClaimRow, name) == value for name, value in key.items()]
+        with self._alone() as connection:
+            others: dict[str, str] = {}
+            for chunk in _chunks(names):
+                held = select(ClaimRow.frame, ClaimRow.batch).where(
+                    *mine, ClaimRow.frame.in_(chunk), ClaimRow.batch != context.batch
+                )
+                others |= {frame: batch for frame, batch in connection.execute(held)}
+            gone = {batch for batch in set(others.values()) if not is_published(batch)}
+            others = {frame: batch for frame, batch in others.items() if batch not in gone}
             if not others:
-                session.commit()
-        return others
-
-    def drop_claims(self, batch: str, *, older_than: timedelta) -> None:
-        """Give up what a batch claimed a while ago."""
-        with self._session() as session:
-            session.execute(delete(ClaimRow).where(ClaimRow.batch == batch, ClaimRow.at <= _now() - older_than))
-
-    def claimed_only(self, archive: str, release: str, profile: str) -> set[str]:
-        """Batches that claimed frames of a catalogue, of which the ledger does not say that they were published."""
-        told = select(OutcomeRow.frame).where(
-            OutcomeRow.batch == ClaimRow.batch,
-            OutcomeRow.frame == ClaimRow.frame,
-            OutcomeRow.stage == Stage.PUBLISH,
-            OutcomeRow.outcome == Outcome.OK,
-        )
-        query = select(ClaimRow.batch).where(
-            ClaimRow.archive == archive,
-            ClaimRow.release == release,
-            ClaimRow.profile == profile,
-            ~told.exists(),
-        )
-        with self._session() as session:
-            return set(session.scalars(query))
+                connection.execute(delete(ClaimRow).where(*mine, ClaimRow.batch.in_(gone)))
+                for chunk in _chunks(names):
+                    rows = [key | {"frame": name, "batch": context.batch} for name in chunk]
+                    connection.execute(self._insert(ClaimRow).values(rows).on_conflict_do_nothing())
+            yield others
 
     def failed(self, archive: str, release: str, profile: str, outcomes: Iterable[Outcome]) -> set[str]:
-        """Frames that ever had one of these outcomes on their way to a catalogue, as text."""
-        query = select(OutcomeRow.frame).where(
-            OutcomeRow.archive == archive,
-            OutcomeRow.release == release,
-            OutcomeRow.profile == profile,
-            OutcomeRow.outcome.in_(list(outcomes)),
-        )
+        """Frames whose newest outcome on their way to a catalogue is one of these, as text."""
+        mine = (OutcomeRow.archive == archive, OutcomeRow.release == release, OutcomeRow.profile == profile)
+        wanted = [outcome.value for outcome in outcomes]
+        ever = select(OutcomeRow.frame).where(*mine, OutcomeRow.outcome.in_(wanted))
+        query = select(OutcomeRow.frame, OutcomeRow.outcome).where(*mine, OutcomeRow.frame.in_(ever))
         with self._session() as session:
-            return set(session.scalars(query))
+            newest = {frame: outcome for frame, outcome in session.execute(query.order_by(OutcomeRow.at))}
+        return {frame for frame, outcome in newest.items() if outcome in wanted}
 
     def outcomes(self, dag_run: str, stage: Stage | None = None) -> list[OutcomeRow]:
         """All outcomes of one DAG run, by frame and stage."""
@@ -302,6 +319,11 @@ class Ledger:
         query = select(StageRow).where(StageRow.dag_run == dag_run).order_by(StageRow.began)
         with Session(self.engine, expire_on_commit=False) as session:
             return list(session.scalars(query))
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    # SQLite takes 32,766 values a statement.
+    return (items[start : start + 500] for start in range(0, len(items), 500))
 
 
 def _row(context: Context, stage: Stage, record: Record) -> dict[str, Any]:

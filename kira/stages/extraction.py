@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from kira import __version__
 from kira.catalog import file_metadata, parquet_bytes, to_table
@@ -25,7 +26,7 @@ from kira.frames import read_frame
 from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
 from kira.stages.staging import facts_of
-from kira.stages.work import failure
+from kira.stages.work import TRANSIENT, failure
 from kira.storage import Entry, Manifest, Store, open_store
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ TASKS_A_CORE = 4
 OUTCOMES = "_outcomes.jsonl"
 MANIFEST = "_manifest.jsonl"
 JOB = "_job.json"
+VALIDATION = "_validation.json"
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _measure(store: Store, entry: Entry, parameters: Parameters) -> tuple[Measur
     began = time.monotonic()
     try:
         facts = facts_of(entry)
-        content = store.read(entry.staged)
+        content = _read(store, entry.staged)
         if (found := hashlib.sha256(content).hexdigest()) != facts.plain_sha256:
             # Its length is right, or the stage stage would have replaced it: left there, it would be taken again.
             store.delete(entry.staged)
@@ -163,6 +165,12 @@ def _measure(store: Store, entry: Entry, parameters: Parameters) -> tuple[Measur
         str(entry.frame), outcome, "", sources.n_sources, sources.background, sources.rms,
         time.monotonic() - began, len(content), checks=1, synthetic=frame.synthetic,
     ), table  # fmt: skip
+
+
+@retry(retry=retry_if_exception_type(StorageError), stop=stop_after_attempt(3), wait=wait_random(1, 5), reraise=True)
+def _read(store: Store, path: str) -> bytes:
+    # A DataNode that went away is found out by the first read; the second asks another one.
+    return store.read(path)
 
 
 def extract_batch(
@@ -208,7 +216,10 @@ def finished(store: Store, manifest: Manifest) -> bool:
         return True
     # More frames may have come this far than when the batch was extracted: then its result is not that of this batch.
     kept = f"{manifest.extracted}/{MANIFEST}"
-    return store.exists(kept) and Manifest.load(store, store.uri(kept)).entries == manifest.entries
+    if not store.exists(kept) or Manifest.load(store, store.uri(kept)).entries != manifest.entries:
+        return False
+    # What failed in a way that may pass is worth another try, when the task is cleared or the frames planned again.
+    return not any(one.outcome in TRANSIENT for one in read_outcomes(store, manifest.extracted))
 
 
 def read_outcomes(store: Store, folder: str) -> list[Measured]:

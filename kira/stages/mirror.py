@@ -10,7 +10,7 @@ import logging
 import time
 from dataclasses import replace
 
-from kira.errors import CorruptUpstream
+from kira.errors import ArchiveUnavailable, CorruptUpstream
 from kira.frames.integrity import unpack
 from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
@@ -87,4 +87,12 @@ def _fetch_whole(client: ArchiveClient, entry: Entry) -> tuple[Download, bytes]:
         if second.sha256 == first.sha256:
             raise CorruptUpstream(f"{error} (fetched twice from {entry.url}, SHA-256 {first.sha256})") from error
         log.warning("%s came damaged and was fetched again", entry.frame)
-        return second, unpack(second.content, entry.frame.file_name)
+        return second, _unpack_second(second, entry)
+
+
+def _unpack_second(second: Download, entry: Entry) -> bytes:
+    try:
+        return unpack(second.content, entry.frame.file_name)
+    except CorruptUpstream as error:
+        # Two answers that differ are no file of the archive's: a page that says "back soon", or a bad line.
+        raise ArchiveUnavailable(f"{entry.url} was fetched twice and came damaged in two ways: {error}") from error

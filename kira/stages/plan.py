@@ -4,15 +4,17 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 from kira.errors import InvalidInput
 from kira.extraction import Parameters
 from kira.ledger import Context, Outcome, Record, Stage
 from kira.sdss import FrameId, Selection
 from kira.sdss.archive import Archive, ArchiveClient
-from kira.stages.publish import finish_interrupted
+from kira.stages.catalogue import published_frames
+from kira.stages.extraction import OUTCOMES, read_outcomes
 from kira.stages.work import Attempt, Services
 from kira.storage import Entry, Manifest
 
@@ -91,9 +93,11 @@ def plan(
     listing = client.list_from_run_list if by_run_list else client.list_frames
     found = sorted(frame for frame in listing(selection) if frame in selection)
     missing = [] if by_run_list else missing_frames(selection, found)
-    finish_interrupted(services, archive.name, str(release), parameters.slug, attempt.dag_run)
-    published = services.ledger.published(archive.name, str(release), parameters.slug)
-    settled = set() if again else services.ledger.failed(archive.name, str(release), parameters.slug, SETTLED)
+    published = published_frames(services, archive.name, str(release), parameters.slug)
+    settled = services.ledger.failed(archive.name, str(release), parameters.slug, SETTLED)
+    if again:
+        _forget_bad_frames(services, archive, parameters, [f for f in found if str(f) not in published])
+        settled = set()
     todo = [f for f in found if str(f) not in published and str(f) not in settled]
     chunks = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
     if len(chunks) > MAX_BATCHES:
@@ -101,7 +105,7 @@ def plan(
             f"{len(todo):,} frames make {len(chunks):,} batches of {batch_size}, and one run takes {MAX_BATCHES}: "
             "select fewer runs, or set a larger batch size."
         )
-    batches = [_write(services, attempt, archive, parameters, chunk, again=again) for chunk in chunks]
+    batches = [_write(services, attempt, archive, parameters, chunk) for chunk in chunks]
     planned_by = Context(
         f"plan-{run_key(attempt.dag_run)}"[:80], archive.name, str(release), parameters.slug, attempt.dag_run,
         attempt.number,
@@ -129,11 +133,13 @@ def plan(
 
 
 def missing_frames(selection: Selection, found: Sequence[FrameId]) -> list[FrameId]:
-    """Frames asked for by name that the archive does not list.
+    """Frames that should be there and are not listed by the archive.
 
-    A run and a field typed as single numbers are asked for by name; of a range of runs, those that the archive has. Of
-    a range of fields, those between the first and the last that a camera column of the run has are expected, so that a
-    hole is noticed and the end of a run is not.
+    - A field of which two bands or more are listed has five: the others of the selection are expected. (A field with
+      one band alone was copied that way.)
+    - A run and a field typed as single numbers are asked for by name and expected.
+    - Of a typed range of fields, those between the first and the last that a camera column has are expected, so that
+      a hole is noticed and the end of a run is not; all of them, if a run typed as a single number has none.
 
     Parameters
     ----------
@@ -141,59 +147,71 @@ def missing_frames(selection: Selection, found: Sequence[FrameId]) -> list[Frame
     found : sequence of FrameId
         What the archive lists of it.
     """
-    if not selection.by_name:
-        return []
     have = set(found)
+    bands = Counter(replace(frame, band="r") for frame in found)
+    expected = {replace(field, band=band) for field, n in bands.items() if n > 1 for band in selection.bands}
+    if selection.by_name:
+        expected |= _asked_by_name(selection, found)
+    return sorted(expected - have)
+
+
+def _asked_by_name(selection: Selection, found: Sequence[FrameId]) -> set[FrameId]:
     by_run: dict[int, list[FrameId]] = {low: [] for low, high in selection.runs.ranges if low == high}
     for frame in found:
         by_run.setdefault(frame.run, []).append(frame)
-    expected: list[FrameId] = []
-    for run, seen in sorted(by_run.items()):
+    expected: set[FrameId] = set()
+    for run, seen in by_run.items():
         rerun = seen[0].rerun if seen else selection.release.reruns[0]
         # A run that is not there at all is missing in all six camera columns.
-        camcols = set(selection.camcols) or {f.camcol for f in seen} or set(range(1, 7))
-        for camcol in sorted(camcols):
-            listed = [f.field for f in seen if f.camcol == camcol]
-            expected += (
+        for camcol in set(selection.camcols) or {f.camcol for f in seen} or set(range(1, 7)):
+            fields = _expected_fields(selection, [f.field for f in seen if f.camcol == camcol])
+            expected |= {
                 FrameId(selection.release, run, rerun, camcol, field, band)
-                for field in _expected_fields(selection, listed)
+                for field in fields
                 for band in selection.bands
-            )
-    return [frame for frame in expected if frame not in have]
+            }
+    return expected
 
 
-def _expected_fields(selection: Selection, listed: Iterable[int]) -> list[int]:
-    fields = sorted(listed)
+def _expected_fields(selection: Selection, listed: Sequence[int]) -> set[int]:
+    if not listed:
+        return set(selection.fields)
     singles = {low for low, high in selection.fields.ranges if low == high}
-    within = range(fields[0], fields[-1] + 1) if fields else range(0)
-    return sorted(singles | {field for field in within if field in selection.fields})
+    return singles | {field for field in range(min(listed), max(listed) + 1) if field in selection.fields}
 
 
 def _write(
-    services: Services, attempt: Attempt, archive: Archive, parameters: Parameters, frames: Sequence[FrameId], *,
-    again: bool,
+    services: Services, attempt: Attempt, archive: Archive, parameters: Parameters, frames: Sequence[FrameId],
 ) -> str:  # fmt: skip
     release = frames[0].release
     manifest = Manifest(
         batch_name(archive, parameters, frames), archive.name, str(release), parameters.slug, str(Stage.PLAN),
         attempt.dag_run, tuple(_entry(archive, frame) for frame in frames),
     )  # fmt: skip
-    _forget_failed_attempt(services, manifest, again=again)
+    _forget_failed_attempt(services, manifest)
     uri = manifest.save(services.store)
     services.store.write(f"{manifest.folder}/parameters.json", json.dumps(parameters.as_dict(), indent=1).encode())
     services.ledger.record(attempt.context(manifest), Stage.PLAN, (Record(frame, Outcome.OK) for frame in frames))
     return uri
 
 
-def _forget_failed_attempt(services: Services, manifest: Manifest, *, again: bool) -> None:
+def _forget_failed_attempt(services: Services, manifest: Manifest) -> None:
     # The same frames make the same batch. What an interrupted run finished of it is used again, but not a result in
     # which frames failed: those are the reason why they are planned anew.
-    outcomes = f"{manifest.extracted}/_outcomes.jsonl"
-    if not services.store.exists(outcomes):
+    if services.store.exists(f"{manifest.extracted}/{OUTCOMES}"):
+        measured = read_outcomes(services.store, manifest.extracted)
+        if not all(Outcome(one.outcome).good for one in measured):
+            services.store.delete(manifest.extracted)
+
+
+def _forget_bad_frames(services: Services, archive: Archive, parameters: Parameters, frames: Sequence[FrameId]) -> None:
+    # What was no frame when it was fetched may be one in the archive by now. All else in the mirror stays.
+    if not frames:
         return
-    rows = [json.loads(line) for line in services.store.read(outcomes).decode().splitlines()]
-    if again or not all(Outcome(row["outcome"]).good for row in rows):
-        services.store.delete(manifest.folder)
+    bad = services.ledger.failed(archive.name, str(frames[0].release), parameters.slug, [Outcome.BAD_FRAME])
+    for entry in (_entry(archive, frame) for frame in frames if str(frame) in bad):
+        services.mirror.delete(entry.key)
+        services.store.delete(entry.staged)
 
 
 def _entry(archive: Archive, frame: FrameId) -> Entry:

@@ -55,13 +55,25 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
     }  # fmt: skip
     services.store.write(report_path(services.archive.name, dag_run, "report"), json.dumps(report, indent=1).encode())
     log.info("%s", json.dumps({name: report[name] for name in ("plan", "frames", "sources", "checks")}, indent=1))
+    _fail_unless_whole(report, plan, list(last.values()), stuck)
+    return report
+
+
+def _fail_unless_whole(
+    report: dict[str, Any], plan: dict[str, Any], last: list[OutcomeRow], stuck: list[OutcomeRow]
+) -> None:
+    invalid = [row for row in last if row.outcome == Outcome.NOT_VALID]
+    if invalid:
+        raise RunIncomplete(f"{len(invalid)} frames are held back by validation: {invalid[0].reason}")
     if stuck:
         raise RunIncomplete(
             f"{len(stuck)} frames stopped on the way without an outcome that says why, the first {stuck[0].frame} "
             f"after stage {stuck[0].stage} in batch {stuck[0].batch}: see which task of this run failed, mend the "
             "cause, and clear it."
         )
-    return report
+    told, asked = sum(report["frames"].values()), plan["planned"] + plan["missing"]
+    if told != asked:
+        raise RunIncomplete(f"{asked} frames were planned or found missing, but {told} have an outcome: report this.")
 
 
 def _plan(services: Services, dag_run: str) -> dict[str, Any]:
@@ -120,7 +132,7 @@ def stage_figures(rows: list[OutcomeRow], attempts: list[StageRow]) -> dict[str,
                 "frames": len(mine),
                 "good": sum(Outcome(row.outcome).good for row in mine),
                 "again": sum(row.again for row in mine),
-                "bytes": sum(row.size or 0 for row in mine),
+                "bytes": sum(row.size or 0 for row in mine if not row.again),
                 "frame_seconds": round(sum(row.seconds or 0.0 for row in mine), 3),
                 "wall_seconds": round(wall.get(str(stage), 0.0), 3),
             }

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,7 @@ from kira.catalog import read_parts
 from kira.errors import ValidationFailed
 from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
-from kira.stages.extraction import JOB, Measured, read_outcomes
+from kira.stages.extraction import JOB, VALIDATION, Measured, read_outcomes
 from kira.stages.work import Attempt, Services
 from kira.storage import Manifest
 from kira.validation import ExpectedFrame
@@ -21,7 +22,6 @@ MAX_FAILED_FRACTION = 0.2
 """Failure budget: more than this part of a batch's frames failing in extraction stops it …"""
 MIN_FAILED = 3
 """… unless they are fewer than this: one bad frame of two is no reason to hold back the other."""
-REPORT = "_validation.json"
 
 
 def validate(services: Services, attempt: Attempt, manifest: Manifest) -> None:
@@ -35,19 +35,24 @@ def validate(services: Services, attempt: Attempt, manifest: Manifest) -> None:
         If the batch must not be published; the sentence names check and frame.
     """
     store = services.store
-    if store.exists(manifest.published):
+    context = attempt.context(manifest)
+    done_before = store.exists(manifest.published)
+    folder = manifest.published if done_before else manifest.extracted
+    measured = read_outcomes(store, folder)
+    good = [one for one in measured if Outcome(one.outcome).good]
+    services.ledger.record(context, Stage.EXTRACT, (replace(one.as_record(), again=done_before) for one in measured))
+    if done_before:
+        services.ledger.record(context, Stage.VALIDATE, (
+            Record(FrameId.parse(one.frame), Outcome.OK, sources=one.sources, again=True) for one in good
+        ))  # fmt: skip
         log.info("batch %s is published already: nothing to do", manifest.batch)
         return
-    context = attempt.context(manifest)
-    measured = read_outcomes(store, manifest.extracted)
-    services.ledger.record(context, Stage.EXTRACT, (one.as_record() for one in measured))
-    job = json.loads(store.read(f"{manifest.extracted}/{JOB}"))
+    job = json.loads(store.read(f"{folder}/{JOB}"))
     began, ended = (datetime.fromisoformat(job[name]) for name in ("began", "ended"))
     services.ledger.add_attempt(context, Stage.EXTRACT, len(measured), began, ended)
-    good = [one for one in measured if Outcome(one.outcome).good]
     with services.ledger.attempt(context, Stage.VALIDATE, len(good)):
         report, sentence = _check(services, manifest, measured, good)
-        store.write(f"{manifest.extracted}/{REPORT}", json.dumps(report, indent=1).encode())
+        store.write(f"{manifest.extracted}/{VALIDATION}", json.dumps(report, indent=1).encode())
         checks = len(report["checks"])
         outcome = Outcome.NOT_VALID if sentence else Outcome.OK
         services.ledger.record(context, Stage.VALIDATE, (

@@ -125,9 +125,10 @@ class S3Mirror:
             raise self._failed("read", key, error) from error
         found = hashlib.sha256(content).hexdigest()
         if found != sha256:
+            self.delete(key)
             raise ChecksumMismatch(
-                f"s3://{self.bucket}/{key} came out with SHA-256 {found}, but {sha256} was downloaded. "
-                "Remove the object, and it will be fetched again."
+                f"s3://{self.bucket}/{key} came out with SHA-256 {found}, but {sha256} was downloaded. The object was "
+                "removed; the next ingestion fetches it again."
             )
         return content
 

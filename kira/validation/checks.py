@@ -155,7 +155,8 @@ def _ranges(batch: Batch) -> Check:
                 break
     if not bad:
         return Check("ranges", True, "background and rms of every frame are in the range of their band")
-    few = len(bad) <= batch.thresholds.max_out_of_range * len(batch.expected)
+    # One odd frame must not hold back the others, however small the batch.
+    few = len(bad) <= max(1, batch.thresholds.max_out_of_range * len(batch.expected))
     first, detail = bad[0]
     severity = Severity.WARNING if few else Severity.ERROR
     return Check("ranges", False, _and_more(detail, len(bad)), severity, str(first.frame))

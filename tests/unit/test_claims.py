@@ -1,7 +1,7 @@
 """A frame is in a catalogue by one batch and no other, whatever runs at the same time."""
 
+import json
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,9 @@ from kira.errors import ValidationFailed
 from kira.ledger import Context, Ledger, Stage
 from kira.sdss import FrameId
 from kira.sdss.archive import Archive
-from kira.stages.extraction import MANIFEST, OUTCOMES
-from kira.stages.publish import finish_interrupted, publish
+from kira.stages.catalogue import published_frames
+from kira.stages.extraction import MANIFEST, OUTCOMES, VALIDATION
+from kira.stages.publish import publish
 from kira.stages.work import Attempt, Services
 from kira.storage import Manifest, open_store
 
@@ -27,20 +28,21 @@ def services(tmp_path: Path) -> Services:
     return Services(archive, mirror, open_store(f"file://{tmp_path}/stage"), Ledger(f"sqlite:///{tmp_path}/l.db"))  # type: ignore[arg-type]
 
 
-def extracted(services: Services, context: Context, frames: list[FrameId]) -> Manifest:
+def extracted(services: Services, context: Context, frames: list[FrameId], *, ok: bool = True) -> Manifest:
     manifest = Manifest(context.batch, "shared", "dr12", "kira-00000000", "stage", context.dag_run, ())
     rows = "".join(f'{{"frame": "{frame}", "outcome": "ok", "sources": 1}}\n' for frame in frames)
     services.store.write(f"{manifest.extracted}/{OUTCOMES}", rows.encode())
-    services.store.write(f"{manifest.extracted}/{MANIFEST}", b"")
+    services.store.write(f"{manifest.extracted}/{MANIFEST}", manifest.to_text().encode())
+    services.store.write(f"{manifest.extracted}/{VALIDATION}", json.dumps({"ok": ok}).encode())
     return manifest
 
 
-def test_a_claim_stands_and_is_all_or_nothing(services: Services) -> None:
-    ledger = services.ledger
-    assert ledger.claim(ONE, FRAMES[:2]) == {}
-    assert ledger.claim(ONE, FRAMES[:2]) == {}
-    assert ledger.claim(TWO, FRAMES[1:]) == {str(FRAMES[1]): "one"}
-    assert ledger.claim(replace(ONE, batch="three"), FRAMES[2:]) == {}
+def seen(services: Services) -> set[str]:
+    return published_frames(services, "shared", "dr12", "kira-00000000")
+
+
+def names(frames: list[FrameId]) -> set[str]:
+    return {str(frame) for frame in frames}
 
 
 def test_overlapping_runs_publish_a_frame_once(services: Services) -> None:
@@ -49,24 +51,66 @@ def test_overlapping_runs_publish_a_frame_once(services: Services) -> None:
     with pytest.raises(ValidationFailed, match="Run the ingestion again"):
         publish(services, Attempt("run-2"), manifest)
     assert not services.store.exists(manifest.published)
-    assert services.ledger.published("shared", "dr12", "kira-00000000") == {str(frame) for frame in FRAMES[:2]}
+    assert seen(services) == names(FRAMES[:2])
 
 
-def test_the_claim_of_an_interrupted_run_gives_way(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    services.ledger.claim(ONE, FRAMES)
+def test_the_claim_of_an_interrupted_run_gives_way(services: Services) -> None:
+    with services.ledger.claiming(ONE, services.store.url, FRAMES, lambda _: False):
+        pass  # and killed here, before the rename
     manifest = extracted(services, TWO, FRAMES[1:])
-    with pytest.raises(ValidationFailed, match="Run the ingestion again"):
-        publish(services, Attempt("run-2"), manifest)  # the other run may be about to publish
-    monkeypatch.setattr("kira.stages.publish.STALE_CLAIM", timedelta(0))
     publish(services, Attempt("run-2"), manifest)
-    assert services.store.exists(manifest.published)
-    assert len(services.ledger.outcomes("run-2", Stage.PUBLISH)) == 3
+    assert seen(services) == names(FRAMES[1:])
+
+
+def test_a_refused_claim_leaves_nothing(services: Services) -> None:
+    publish(services, Attempt("run-1"), extracted(services, ONE, FRAMES[:1]))
+    with pytest.raises(ValidationFailed):
+        publish(services, Attempt("run-2"), extracted(services, TWO, FRAMES))
+    publish(services, Attempt("run-3"), extracted(services, replace(ONE, batch="three"), FRAMES[1:]))
+    assert seen(services) == names(FRAMES)
+
+
+def test_what_fails_while_claiming_leaves_no_claim(services: Services) -> None:
+    def interrupted() -> None:
+        with services.ledger.claiming(ONE, "s", FRAMES, lambda _: True) as others:
+            raise OSError(f"disk full, {len(others)} others")
+
+    with pytest.raises(OSError, match="disk full, 0 others"):
+        interrupted()
+    with services.ledger.claiming(TWO, "s", FRAMES, lambda _: True) as others:
+        assert others == {}
 
 
 def test_the_next_plan_tells_the_ledger_what_a_killed_run_published(services: Services) -> None:
     manifest = extracted(services, ONE, FRAMES[:2])
-    services.ledger.claim(ONE, FRAMES[:2])
     services.store.rename(manifest.extracted, manifest.published)  # and killed here
-    finish_interrupted(services, "shared", "dr12", "kira-00000000", "run-2")
-    assert services.ledger.published("shared", "dr12", "kira-00000000") == {str(frame) for frame in FRAMES[:2]}
-    assert not services.ledger.claimed_only("shared", "dr12", "kira-00000000")
+    assert services.ledger.published("shared", "dr12", "kira-00000000") == {}
+    assert seen(services) == names(FRAMES[:2])
+    assert services.ledger.published("shared", "dr12", "kira-00000000") == {"one": names(FRAMES[:2])}
+    assert [row.dag_run for row in services.ledger.outcomes("run-1", Stage.PUBLISH)] == ["run-1"] * 2
+
+
+def test_a_catalogue_that_is_not_there_is_not_published(services: Services, tmp_path: Path) -> None:
+    """The ledger may remember what lies in another staging store, or was removed."""
+    publish(services, Attempt("run-1"), extracted(services, ONE, FRAMES))
+    elsewhere = replace(services, store=open_store(f"file://{tmp_path}/elsewhere"))
+    assert seen(elsewhere) == set()
+    publish(elsewhere, Attempt("run-2"), extracted(elsewhere, TWO, FRAMES))
+    assert seen(elsewhere) == seen(services) == names(FRAMES)
+
+
+def test_a_result_that_was_not_validated_is_not_published(services: Services) -> None:
+    manifest = extracted(services, ONE, FRAMES, ok=False)
+    with pytest.raises(ValidationFailed, match="not validated"):
+        publish(services, Attempt("run-1"), manifest)
+    services.store.delete(f"{manifest.extracted}/{VALIDATION}")
+    with pytest.raises(ValidationFailed, match="not validated"):
+        publish(services, Attempt("run-1"), manifest)
+
+
+def test_two_runs_that_do_the_same_batch_both_have_their_outcomes(services: Services) -> None:
+    for run in ("run-1", "run-2"):
+        manifest = extracted(services, ONE, FRAMES)
+        publish(services, Attempt(run), manifest)
+    assert [len(services.ledger.outcomes(run, Stage.PUBLISH)) for run in ("run-1", "run-2")] == [4, 4]
+    assert [row.again for row in services.ledger.outcomes("run-2", Stage.PUBLISH)] == [True] * 4
