@@ -1,6 +1,8 @@
 # One command for each thing. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# Set-up and servers are one at a time, whatever -j says.
+.NOTPARALLEL:
 .PHONY: help run stop status test test-unit test-integration test-e2e lint lock clean
 
 ARCHIVE ?= sample
@@ -21,7 +23,7 @@ help: ## this list
 run: ## set up, start the local stack, ingest frames to a published catalogue (ARCHIVE= RELEASE= RUNS= CAMCOLS= FIELDS= BANDS= STAGE= AGAIN=1)
 	@scripts/setup run
 	@.venv/bin/kira run --archive "$$ARCHIVE" --release "$$RELEASE" --runs "$$RUNS" --camcols "$$CAMCOLS" --fields "$$FIELDS" \
-	  --bands "$$BANDS" --stage "$$STAGE" --batch-size "$$BATCH" $(if $(AGAIN),--again)
+	  --bands "$$BANDS" --stage "$$STAGE" --batch-size "$$BATCH" $(if $(filter 1 yes true,$(AGAIN)),--again)
 
 stop: ## stop the local stack; its data stays
 	@test -x .venv/bin/kira || { echo "Nothing was set up here, so nothing runs."; exit 0; } && .venv/bin/kira stack down

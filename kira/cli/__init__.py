@@ -1,9 +1,12 @@
 """The command `kira`."""
 
+import subprocess
 import sys
 
+import psutil
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from kira.cli import run, stack
 from kira.errors import KiraError
@@ -18,9 +21,7 @@ def main() -> None:
     """Run a command; an error that was foreseen is one sentence."""
     try:
         app()
-    except KiraError as error:
-        Console(stderr=True).print(f"[bold red]kira:[/] {error}", soft_wrap=True, highlight=False)
+    except (KiraError, OSError, subprocess.TimeoutExpired, psutil.Error) as error:
+        # Markup is ours alone: a path or a server's message may hold brackets.
+        Console(stderr=True).print("[bold red]kira:[/]", escape(str(error)), soft_wrap=True, highlight=False)
         sys.exit(1)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("\nStopped watching. What Airflow runs goes on: see make status, or make stop.")
-        sys.exit(130)

@@ -60,7 +60,7 @@ def find_source(text: str, sample: Path, stack: LocalStack) -> Source:
     if _is_url(text):
         archive = _archive_at(text)
         return Source(archive, _releases_at(archive))
-    folder = Path(text).expanduser().resolve()
+    folder = _folder(text).resolve()
     return _served(_name(str(folder)), folder, stack)
 
 
@@ -71,7 +71,7 @@ def check_archive(text: str) -> None:
     if _is_url(text):
         _archive_at(text)
         return
-    folder = Path(text).expanduser()
+    folder = _folder(text)
     if not folder.is_dir():
         raise InvalidInput(f"ARCHIVE={text}: there is no such folder; use a folder, a URL, sample, or sdss.")
     if not releases_in(folder):
@@ -81,6 +81,13 @@ def check_archive(text: str) -> None:
         )
 
 
+def _folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InvalidInput(f"ARCHIVE={text}: {error}") from error
+
+
 def _is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
@@ -88,7 +95,7 @@ def _is_url(text: str) -> bool:
 def _archive_at(url: str) -> Archive:
     if url.endswith("://"):
         raise InvalidInput(f"ARCHIVE={url}: there is no host in this address.")
-    return Archive(_name(url), das=f"{url.rstrip('/')}/das", sas=f"{url.rstrip('/')}/sas")
+    return Archive(_name(url.rstrip("/")), das=f"{url.rstrip('/')}/das", sas=f"{url.rstrip('/')}/sas")
 
 
 def _served(name: str, folder: Path, stack: LocalStack) -> Source:
@@ -117,10 +124,8 @@ def _name(text: str) -> str:
     return f"{plain or 'archive'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
-def choose_releases(source: Source, wanted: str) -> Source:
-    """Keep the releases asked for."""
-    if not wanted:
-        if not source.releases:
-            raise KiraError(f"No release was found at {source.archive.sas} or {source.archive.das}: say RELEASE=dr12.")
-        return source
-    return replace(source, releases=tuple(Release.parse(part) for part in wanted.split(",")))
+def choose_releases(source: Source, wanted: tuple[Release, ...]) -> Source:
+    """Keep the releases asked for, or all that were found."""
+    if not wanted and not source.releases:
+        raise KiraError(f"No release was found at {source.archive.sas} or {source.archive.das}: say RELEASE=dr12.")
+    return replace(source, releases=wanted or source.releases)

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -32,7 +33,8 @@ def show(console: Console, reports: dict[str, dict[str, Any]], *, synthetic: boo
     for release, report in reports.items():
         where = report["catalogue"] or "nothing published"
         console.print(f"Catalogue {release}: {where}", highlight=False, soft_wrap=True)
-    if reports and all(not report["plan"]["planned"] for report in reports.values()):
+    plans = [report["plan"] for report in reports.values()]
+    if plans and all(0 < plan["found"] == plan["published"] for plan in plans):
         console.print("All of it was done before: nothing was downloaded, staged or extracted again.", style="green")
 
 
@@ -95,7 +97,7 @@ def _problems(console: Console, reports: dict[str, dict[str, Any]]) -> None:
     most = 20
     for problem in problems[:most]:
         table.add_row(problem["frame"], problem["stage"], problem["outcome"].replace("_", " "),
-                      f"{problem['reason']} → {problem['advice']}")  # fmt: skip
+                      escape(f"{problem['reason']} → {problem['advice']}"))  # fmt: skip
     console.print(table)
     if len(problems) > most:
         console.print(f"… and {len(problems) - most} more, in the run's report.")

@@ -40,9 +40,9 @@ def run(
     batch_size: Annotated[int, typer.Option(min=1, max=5000, help="Frames that travel together.")] = 200,
 ) -> None:  # fmt: skip
     """Take frames from an archive to a published catalogue, and show what became of them."""
-    Selection.parse("dr12", runs, camcols, fields, bands)  # nonsense is refused before anything is started
-    for name in filter(None, release.split(",")):
-        Release.parse(name)
+    # Nonsense is refused before anything is started.
+    bands = "".join(Selection.parse("dr12", runs, camcols, fields, bands).bands)
+    releases = tuple(dict.fromkeys(Release.parse(name) for name in release.split(",") if name.strip()))
     check_archive(archive)
     config = StackConfig.load(stage=stage or None)
     stack = LocalStack(config, say)
@@ -52,9 +52,12 @@ def run(
         _make_sample(config)
     console.print("Starting the local stack", style="bold")
     if not config.with_hdfs:
-        say(f"Staging to {config.stage_url} instead of HDFS, as STAGE says.")
+        say(
+            f"Staging to {config.stage_url} instead of HDFS"
+            + (", as STAGE says." if stage else ", as before (STAGE=hdfs for HDFS).")
+        )
     stack.up()
-    source = choose_releases(find_source(archive, _sample_folder(config), stack), release)
+    source = choose_releases(find_source(archive, _sample_folder(config), stack), releases)
     conf = {
         "archive": source.connection_id, "runs": runs, "camcols": camcols, "fields": fields, "bands": bands,
         "again": again, "batch_size": batch_size,
@@ -74,7 +77,7 @@ def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
         what = ", ".join(map(str, source.releases))
         console.print(f"Ingesting {what} from {_describe(source)}", style="bold", soft_wrap=True)
         started = {str(r): api.trigger(watch.DAG, conf | {"release": str(r)}) for r in source.releases}
-        states = watch.Watch(config, api, ledger, store, source.archive.name, started, console).follow()
+        states = _follow(watch.Watch(config, api, ledger, store, source.archive.name, started, console))
         reports = {}
         for name, run_id in started.items():
             try:
@@ -86,8 +89,20 @@ def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
         console.print(login(config), highlight=False, soft_wrap=True)
         console.print("The stack stays up: make status says what runs, make stop stops it.", highlight=False)
         _fail_if_failed(config, api, started, states)
+        if not any(one["plan"]["found"] or one["plan"]["missing"] for one in reports.values()):
+            raise KiraError(
+                f"{source.archive.name} has no frame of this selection: check RELEASE, RUNS, CAMCOLS, FIELDS."
+            )
     finally:
         api.close()
+
+
+def _follow(watching: watch.Watch) -> dict[str, str]:
+    try:
+        return watching.follow()
+    except KeyboardInterrupt:
+        console.print("Stopped watching. What Airflow runs goes on: see make status, or make stop.")
+        raise typer.Exit(130) from None
 
 
 def _fail_if_failed(config: StackConfig, api: AirflowApi, started: dict[str, str], states: dict[str, str]) -> None:
@@ -151,5 +166,7 @@ def export(
         raise KiraError(f"Nothing is published in {store.uri(folder)}.")
     table = read_parts(store.read(path) for path in parts)
     synthetic = archive == "sample"
+    if not out.parent.is_dir():
+        raise KiraError(f"There is no folder {out.parent} to write {out.name} to.")
     out.write_bytes(parquet_bytes(table, metadata=file_metadata(parameters, version=__version__, synthetic=synthetic)))
     console.print(f"{table.num_rows:,} sources of {len(parts)} files in {out}", highlight=False)

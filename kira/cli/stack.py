@@ -19,7 +19,7 @@ StageOption = Annotated[
 
 def say(text: str) -> None:
     """One line of progress."""
-    console.print(f"  {text}", highlight=False, soft_wrap=True)
+    console.print(f"  {text}", highlight=False, soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -8,16 +8,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from kira.errors import StorageError
+from kira.errors import StackError, StorageError
 from kira.ledger import Ledger, Outcome, Stage
 from kira.stack.airflow_server import AirflowApi
 from kira.stack.config import StackConfig
+from kira.stack.supervision import Supervisor
 from kira.stages.plan import report_path
 from kira.storage import Store
 
 DAG = "sdss_ingest"
 STAGES = (Stage.MIRROR, Stage.STAGE, Stage.EXTRACT, Stage.VALIDATE, Stage.PUBLISH)
 _POLL_SECONDS = 1.5
+_MOST_TROUBLES = 40
 _SAY_EVERY_SECONDS = 20.0
 
 
@@ -79,13 +81,28 @@ class Watch:
             console=self.console, disable=not self.console.is_terminal,
         ) as bars:  # fmt: skip
             tasks = {stage: bars.add_task(str(stage), total=None, words="") for stage in STAGES}
+            troubles = 0
             while True:
-                states = {release: self.api.run_state(DAG, run) for release, run in self.runs.items()}
-                over = all(state in ("success", "failed") for state in states.values())
-                self._look(bars, tasks)
-                if over:
-                    return states
+                try:
+                    states = {release: self.api.run_state(DAG, run) for release, run in self.runs.items()}
+                    self._look(bars, tasks)
+                    troubles = 0
+                except (StackError, StorageError):
+                    # A slow answer is no reason to leave; a stack that went away is.
+                    troubles += 1
+                    self._fail_if_stack_is_gone()
+                    if troubles >= _MOST_TROUBLES:
+                        raise
+                else:
+                    if all(state in ("success", "failed") for state in states.values()):
+                        return states
                 time.sleep(_POLL_SECONDS)
+
+    def _fail_if_stack_is_gone(self) -> None:
+        processes = Supervisor(self.config).processes() or {}
+        gone = [name for name, info in processes.items() if info["statename"] in ("FATAL", "EXITED", "STOPPED")]
+        if gone or not processes:
+            raise StackError(f"The stack is not whole any more ({', '.join(gone) or 'nothing runs'}): see make status.")
 
     def _look(self, bars: Progress, tasks: dict[Stage, TaskID]) -> None:
         for release, run in self.runs.items():

@@ -18,6 +18,7 @@ from kira.stages.extraction import Measured, Task, extract_batch, finished, run_
 from kira.storage import Manifest, Store, open_store
 
 log = logging.getLogger("kira.extract")
+PROGRESS = "progress.json"
 _PROGRESS_SECONDS = 2.0
 
 
@@ -33,6 +34,7 @@ def main() -> None:
     if finished(store, manifest):
         log.info("batch %s was extracted before: nothing to do", manifest.batch)
         return
+    store.delete(f"{manifest.folder}/{PROGRESS}")  # of an attempt before this one
     parameters = Parameters.from_dict(json.loads(store.read(f"{manifest.folder}/parameters.json")))
     if manifest.entries:
         _run_on_spark(store, manifest, parameters)
@@ -87,7 +89,7 @@ def _report(context: "object", store: Store, manifest: Manifest, tasks: int, ove
             told = done
             estimate = frames * done // tasks
             log.info("extract: about %d of %d frames (%d of %d tasks)", estimate, frames, done, tasks)
-            store.write(f"{manifest.folder}/progress.json", json.dumps({"frames": estimate}).encode())
+            store.write(f"{manifest.folder}/{PROGRESS}", json.dumps({"frames": estimate}).encode())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from kira.stack.config import BUCKET, HOST, StackConfig, write_private
 USER = "admin"
 API = "/api/v2"
 _TOKEN_SECONDS = 1800
+# What a user has set for other work must not decide what the stack does.
+_NOT_INHERITED = ("AIRFLOW", "KIRA_", "SPARK_", "HADOOP_", "PYSPARK_", "PYTHONPATH", "PYTHONHOME", "AWS_", "YARN_")
 
 
 def environment(config: StackConfig) -> dict[str, str]:
@@ -69,11 +72,18 @@ def environment(config: StackConfig) -> dict[str, str]:
         "SPARK_LOCAL_HOSTNAME": HOST,
         # Numeric libraries must not start threads of their own: Spark runs one task a core.
         "OMP_NUM_THREADS": "1",
-        "no_proxy": f"{HOST},localhost", "NO_PROXY": f"{HOST},localhost",
+        "no_proxy": _no_proxy(), "NO_PROXY": _no_proxy(),
+        # Spark looks here before it looks at the PATH, where Java was checked.
+        "JAVA_HOME": str(Path(shutil.which("java") or "/usr/bin/java").resolve().parents[1]),
         "KIRA_STACK": str(config.home),
     }  # fmt: skip
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "KIRA_", "SPARK_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     return kept | system | kira | airflow
+
+
+def _no_proxy() -> str:
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    return ",".join(filter(None, (given, HOST, "localhost")))
 
 
 def write_files(config: StackConfig) -> None:

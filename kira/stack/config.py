@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,21 +82,23 @@ class StackConfig:
             open_store(self.stage)
 
     @classmethod
-    def load(cls, home: Path | None = None, *, stage: str | None = None) -> "StackConfig":
+    def load(
+        cls, home: Path | None = None, *, stage: str | None = None, environment: Mapping[str, str] = os.environ
+    ) -> "StackConfig":
         """Read the configuration of an existing stack, or take defaults.
 
         Environment: `KIRA_HOME` (default `.kira` in the project), `AIRFLOW_PORT`, `KIRA_PORT_BASE`.
         """
-        home = (home or Path(os.environ.get("KIRA_HOME", PROJECT / ".kira"))).absolute()
+        home = (home or Path(environment.get("KIRA_HOME", PROJECT / ".kira"))).absolute()
         known: dict[str, Any] = {}
         if (file := home / "stack.json").exists():
             known = json.loads(file.read_text())
         ports = DEFAULT_PORTS | known.get("ports", {})
-        if "KIRA_PORT_BASE" in os.environ:
-            shift = _port("KIRA_PORT_BASE") - DEFAULT_PORTS["archive"]
+        if "KIRA_PORT_BASE" in environment:
+            shift = _port(environment, "KIRA_PORT_BASE") - DEFAULT_PORTS["archive"]
             ports |= {name: port + shift for name, port in DEFAULT_PORTS.items() if name != "airflow"}
-        if "AIRFLOW_PORT" in os.environ:
-            ports["airflow"] = _port("AIRFLOW_PORT")
+        if "AIRFLOW_PORT" in environment:
+            ports["airflow"] = _port(environment, "AIRFLOW_PORT")
         folders = {name: Path(known[name]) for name in ("dags", "plugins") if name in known}
         return cls(home, ports, stage or known.get("stage", "hdfs"), **folders)
 
@@ -103,7 +106,7 @@ class StackConfig:
         """Keep for the next command."""
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         text = {"ports": self.ports, "stage": self.stage, "dags": str(self.dags), "plugins": str(self.plugins)}
-        (self.home / "stack.json").write_text(json.dumps(text, indent=1))
+        write_private(self.home / "stack.json", json.dumps(text, indent=1))
 
     @property
     def with_hdfs(self) -> bool:
@@ -151,8 +154,8 @@ def write_private(path: Path, text: str) -> None:
     aside.replace(path)
 
 
-def _port(variable: str) -> int:
-    text = os.environ[variable]
+def _port(environment: Mapping[str, str], variable: str) -> int:
+    text = environment[variable]
     if not text.isdecimal() or not 1024 <= int(text) <= 65000:
         raise InvalidInput(f"{variable}={text} is not a port between 1024 and 65000.")
     return int(text)

@@ -16,7 +16,7 @@ import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from kira.errors import StackError
+from kira.errors import StackError, StorageError
 from kira.stack import airflow_server, hadoop, ports, requirements
 from kira.stack.airflow_server import AirflowApi
 from kira.stack.config import BUCKET, HOST, StackConfig, write_private
@@ -71,6 +71,8 @@ class LocalStack:
             With one sentence about what is missing or did not come up.
         """
         running = self.supervisor.processes()
+        if running is not None and StackConfig.load(self.config.home, environment={}).ports != self.config.ports:
+            raise StackError("The stack runs on other ports than asked for now: make stop, then start it again.")
         if running is not None and set(running) == self._programs().keys():
             self.say("The stack runs already.")
         else:
@@ -218,7 +220,7 @@ class LocalStack:
     def _s3_ready(self) -> bool:
         try:
             S3Mirror(self.s3_client(), BUCKET).ensure_bucket()
-        except (BotoCoreError, ClientError, Exception):  # noqa: BLE001 - whatever it is, S3 is not ready; _wait says so
+        except (BotoCoreError, ClientError, StorageError):
             return False
         return True
 

@@ -1,6 +1,5 @@
 """What the machine must have before the stack can start; each want is one sentence."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -22,9 +21,12 @@ def check(config: StackConfig, *, with_java: bool) -> None:
     """
     if with_java:
         _check_java()
-    config.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not os.access(config.home, os.W_OK):
-        raise StackError(f"{config.home} cannot be written to; choose another folder with KIRA_HOME=…")
+    try:
+        config.home.mkdir(parents=True, exist_ok=True)
+        # Databases and logs of the servers are in it: for nobody else to read, also where the folder was there before.
+        config.home.chmod(0o700)
+    except OSError as error:
+        raise StackError(f"{config.home} cannot be used: {error.strerror}; choose another with KIRA_HOME=…") from error
     free = shutil.disk_usage(config.home).free / 1e9
     if free < DISK_AT_LEAST_GB:
         raise StackError(

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import stat
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,8 @@ def socket_path(config: StackConfig, name: str = "supervisor.sock") -> Path:
     home = hashlib.sha256(str(config.home).encode()).hexdigest()[:12]
     folder = Path(tempfile.gettempdir()) / f"kira-{os.getuid()}-{home}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise StackError(f"{folder} belongs to somebody else: remove it, or choose a shorter path with KIRA_HOME=…")
     return folder / name
 
@@ -97,10 +99,11 @@ class Supervisor:
         """Stop everything; False where nothing ran."""
         running = self.processes() is not None
         if running:
-            supervisor = psutil.Process(self._ask("getPID"))
+            pid = self._ask("getPID")
+            supervisor = [psutil.Process(pid)] if psutil.pid_exists(pid) else []
             self._ask("shutdown")
             # It answers no more from here on, but ends only after it has ended all others.
-            psutil.wait_procs([supervisor], timeout=_STOP_SECONDS)
+            psutil.wait_procs(supervisor, timeout=_STOP_SECONDS)
         return self.sweep() or running
 
     def start_process(self, name: str) -> None:
