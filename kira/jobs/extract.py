@@ -74,7 +74,7 @@ def _in_worker(task: Task) -> list[Measured]:
     from pyspark import TaskContext
 
     context = TaskContext.get()
-    return run_task(task, str(context.taskAttemptId() if context else 0))
+    return run_task(task, str(context.taskAttemptId()), context.attemptNumber()) if context else run_task(task, "0")
 
 
 def _report(context: "object", store: Store, manifest: Manifest, tasks: int, over: threading.Event) -> None:

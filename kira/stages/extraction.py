@@ -10,6 +10,7 @@ import json
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -39,6 +40,10 @@ OUTCOMES = "_outcomes.jsonl"
 MANIFEST = "_manifest.jsonl"
 JOB = "_job.json"
 VALIDATION = "_validation.json"
+_DEADLY = (
+    "the worker died at this frame in every try: out of memory, or a crash in compiled code; left out, so that the "
+    "others of the batch come through"
+)
 
 
 @dataclass(frozen=True)
@@ -114,19 +119,31 @@ def make_tasks(store: Store, manifest: Manifest, folder: str, parameters: Parame
     return [Task(store.url, folder, n, parameters, tuple(entries[n::count])) for n in range(count)]
 
 
-def run_task(task: Task, attempt: str) -> list[Measured]:
+def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
     """Extract the frames of a task and write their sources to one Parquet file.
+
+    A frame at which the worker died (out of memory, a crash in compiled code) leaves no exception. So once a task is
+    tried again it keeps a note of the frame that it is at, and its last try leaves out the one at which two tries
+    ended.
 
     Parameters
     ----------
     task : Task
     attempt : str
         Unique among the attempts that Spark makes of a task, so that two of them cannot write the same file.
+    number : int
+        How many attempts there were before.
     """
     store = open_store(task.stage_url)
+    deadly = _deadly(store, task, number)
     tables: list[pa.Table] = []
     measured: list[Measured] = []
     for entry in task.entries:
+        if str(entry.frame) in deadly:
+            measured.append(Measured(str(entry.frame), Outcome.INTERNAL_ERROR, _DEADLY))
+            continue
+        if number:
+            store.write(_note(task, number), str(entry.frame).encode())
         one, table = _measure(store, entry, task.parameters)
         measured.append(one)
         if table is not None:
@@ -137,6 +154,16 @@ def run_task(task: Task, attempt: str) -> list[Measured]:
     metadata = file_metadata(task.parameters, version=__version__, synthetic=any(one.synthetic for one in measured))
     store.write(f"{task.folder}/{name}", parquet_bytes(pa.concat_tables(tables), metadata=metadata))
     return [replace(m, part=name) if Outcome(m.outcome).good else m for m in measured]
+
+
+def _note(task: Task, number: int) -> str:
+    return f"{task.folder}/at-{task.number:05d}-{number}"
+
+
+def _deadly(store: Store, task: Task, number: int) -> set[str]:
+    notes = (_note(task, before) for before in range(1, number))
+    ends = Counter(store.read(note).decode() for note in notes if store.exists(note))
+    return {frame for frame, times in ends.items() if times > 1}
 
 
 def _measure(store: Store, entry: Entry, parameters: Parameters) -> tuple[Measured, pa.Table | None]:
