@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +19,8 @@ from kira.ledger import Context, Ledger, Outcome, Record, Stage
 from kira.sdss import FrameId
 
 CONTEXT = Context("batch-1", "shared", "dr7", "kira-1", "run-1")
-LATER = Context("batch-1", "shared", "dr7", "kira-1", "run-2", 2)
+LATER = replace(CONTEXT, attempt=2)
+OTHER_RUN = replace(CONTEXT, dag_run="run-2")
 FRAME = FrameId.parse("dr7-40-004192-4-0300-r")
 OTHER = FrameId.parse("dr7-40-004192-4-0300-u")
 
@@ -105,16 +107,32 @@ def test_a_later_attempt_replaces_the_outcome_and_is_counted(ledger: Ledger) -> 
     failed = Record(FRAME, Outcome.ARCHIVE_UNAVAILABLE, "no answer", seconds=9.0)
     ledger.record(CONTEXT, Stage.MIRROR, [failed])
     ledger.record(LATER, Stage.MIRROR, [Record(FRAME, Outcome.OK, size=5, sha256="a" * 64, seconds=1.5, checks=3)])
-    (row,) = ledger.outcomes("run-2")
+    (row,) = ledger.outcomes("run-1")
     assert (row.outcome, row.reason, row.attempts, row.size, row.checks, row.band) == ("ok", "", 2, 5, 3, "r")
-    assert ledger.outcomes("run-1") == []
+    assert ledger.outcomes("run-2") == []
+
+
+def test_another_dag_run_on_the_same_batch_has_its_own_outcome(ledger: Ledger) -> None:
+    ledger.record(CONTEXT, Stage.MIRROR, [Record(FRAME, Outcome.OK, size=5, seconds=1.5, checks=3)])
+    ledger.record(OTHER_RUN, Stage.MIRROR, [Record(FRAME, Outcome.ARCHIVE_UNAVAILABLE, "no answer", seconds=9.0)])
+    (first,), (second,) = ledger.outcomes("run-1"), ledger.outcomes("run-2")
+    assert (first.outcome, first.reason, first.attempts, first.size, first.seconds) == ("ok", "", 1, 5, 1.5)
+    assert (second.outcome, second.attempts, second.size, second.seconds) == ("archive_unavailable", 1, None, 9.0)
 
 
 def test_work_found_done_keeps_the_numbers_of_who_did_it(ledger: Ledger) -> None:
     ledger.record(CONTEXT, Stage.STAGE, [Record(FRAME, Outcome.OK, size=5, sha256="a" * 64, seconds=1.5, checks=2)])
     ledger.record(LATER, Stage.STAGE, [Record(FRAME, Outcome.OK, again=True, size=5, seconds=0.0)])
-    (row,) = ledger.outcomes("run-2")
+    (row,) = ledger.outcomes("run-1")
     assert (row.again, row.seconds, row.checks, row.sha256, row.attempts) == (True, 1.5, 2, "a" * 64, 2)
+
+
+def test_work_that_another_dag_run_did_is_not_counted_twice(ledger: Ledger) -> None:
+    ledger.record(CONTEXT, Stage.STAGE, [Record(FRAME, Outcome.OK, size=5, sha256="a" * 64, seconds=1.5, checks=2)])
+    ledger.record(OTHER_RUN, Stage.STAGE, [Record(FRAME, Outcome.OK, again=True, size=5, seconds=0.0)])
+    (did,), (found,) = ledger.outcomes("run-1"), ledger.outcomes("run-2")
+    assert (did.again, did.seconds, did.checks, did.attempts) == (False, 1.5, 2, 1)
+    assert (found.again, found.seconds, found.checks, found.attempts, found.size) == (True, 0.0, 0, 1, 5)
 
 
 def test_work_found_done_after_a_failure_replaces_it(ledger: Ledger) -> None:
@@ -149,12 +167,42 @@ def test_sums_by_stage_and_outcome(ledger: Ledger) -> None:
 def test_published_and_failed_are_those_of_one_catalogue(ledger: Ledger) -> None:
     ledger.record(CONTEXT, Stage.PUBLISH, [Record(FRAME, Outcome.OK, sources=3)])
     ledger.record(CONTEXT, Stage.EXTRACT, [Record(OTHER, Outcome.BAD_FRAME, "no WCS")])
-    assert ledger.published("shared", "dr7", "kira-1") == {str(FRAME)}
+    assert ledger.published("shared", "dr7", "kira-1") == {"batch-1": {str(FRAME)}}
     assert ledger.failed("shared", "dr7", "kira-1", [Outcome.BAD_FRAME]) == {str(OTHER)}
     for other in (("sdss", "dr7", "kira-1"), ("shared", "dr6", "kira-1"), ("shared", "dr7", "kira-2")):
-        assert ledger.published(*other) == set()
+        assert ledger.published(*other) == {}
         assert ledger.failed(*other, [Outcome.BAD_FRAME]) == set()
     assert ledger.failed("shared", "dr7", "kira-1", [Outcome.CORRUPT_UPSTREAM]) == set()
+
+
+def test_published_frames_are_told_by_batch_and_once_whatever_the_dag_run(ledger: Ledger) -> None:
+    for context in (CONTEXT, OTHER_RUN):
+        ledger.record(context, Stage.PUBLISH, [Record(FRAME, Outcome.OK, sources=3)])
+    ledger.record(replace(CONTEXT, batch="batch-2"), Stage.PUBLISH, [Record(OTHER, Outcome.OK, sources=4)])
+    assert ledger.published("shared", "dr7", "kira-1") == {"batch-1": {str(FRAME)}, "batch-2": {str(OTHER)}}
+
+
+def test_a_frame_failed_if_its_newest_outcome_says_so(ledger: Ledger) -> None:
+    bad = [Outcome.BAD_FRAME, Outcome.CORRUPT_UPSTREAM]
+
+    def failed() -> set[str]:
+        return ledger.failed("shared", "dr7", "kira-1", bad)
+
+    ledger.record(CONTEXT, Stage.PLAN, [Record(FRAME, Outcome.OK), Record(OTHER, Outcome.OK)])
+    ledger.record(CONTEXT, Stage.EXTRACT, [Record(FRAME, Outcome.BAD_FRAME, "no WCS"), Record(OTHER, Outcome.OK)])
+    assert failed() == {str(FRAME)}
+    # Another run and another batch have it fetched again, and that fails in a way that may pass.
+    later = replace(OTHER_RUN, batch="batch-2")
+    ledger.record(later, Stage.MIRROR, [Record(FRAME, Outcome.ARCHIVE_UNAVAILABLE, "no answer")])
+    assert failed() == set()
+    # The first run is cleared and told of again: that is newer than what the other said.
+    ledger.record(LATER, Stage.EXTRACT, [Record(FRAME, Outcome.BAD_FRAME, "no WCS")])
+    assert failed() == {str(FRAME)}
+    # Other catalogues say nothing about this one.
+    ledger.record(replace(later, profile="kira-2"), Stage.EXTRACT, [Record(FRAME, Outcome.OK, sources=3)])
+    assert failed() == {str(FRAME)}
+    ledger.record(later, Stage.EXTRACT, [Record(FRAME, Outcome.OK, sources=3)])
+    assert failed() == set()
 
 
 def test_nothing_to_record_is_nothing(ledger: Ledger) -> None:
@@ -226,31 +274,118 @@ def test_processes_that_write_at_once_lose_nothing(url: str) -> None:
 # -- claims: a frame gets into a catalogue by one batch
 
 
+STORE = "file:///stage"
+
+
+def claim(ledger: Ledger, batch: str, frames: list[FrameId], store: str = STORE, **changes: Any) -> dict[str, str]:
+    """Claim by a batch while all others are published; what stood against it."""
+    context = replace(CONTEXT, batch=batch, **changes)
+    with ledger.claiming(context, store, frames, lambda _: True) as others:
+        return others
+
+
 def test_a_claim_is_for_one_batch_and_all_of_it_or_nothing(ledger: Ledger) -> None:
-    other = replace(CONTEXT, batch="batch-2")
-    assert ledger.claim(CONTEXT, [FRAME]) == {}
-    assert ledger.claim(CONTEXT, [FRAME]) == {}
-    assert ledger.claim(other, [OTHER, FRAME]) == {str(FRAME): "batch-1"}
-    assert ledger.claim(CONTEXT, [OTHER]) == {}  # the refused claim left nothing
-    assert ledger.claim(replace(other, profile="kira-2"), [OTHER, FRAME]) == {}
-    ledger.drop_claims("batch-1", older_than=timedelta(0))
-    assert ledger.claim(other, [FRAME]) == {}
+    assert claim(ledger, "batch-1", [FRAME]) == {}
+    assert claim(ledger, "batch-1", [FRAME]) == {}
+    assert claim(ledger, "batch-1", [FRAME], dag_run="run-2") == {}
+    assert claim(ledger, "batch-2", [OTHER, FRAME]) == {str(FRAME): "batch-1"}
+    assert claim(ledger, "batch-1", [OTHER]) == {}  # the refused claim left nothing
 
 
-def _claim(url: str, number: int, meet: Callable[[], object], queue: Any) -> None:
+def test_a_claim_is_for_one_catalogue_of_one_store(ledger: Ledger) -> None:
+    assert claim(ledger, "batch-1", [FRAME]) == {}
+    for number, key in enumerate(("archive", "release", "profile")):
+        assert claim(ledger, f"batch-{number}", [FRAME, OTHER], **{key: "another"}) == {}
+    assert claim(ledger, "batch-2", [FRAME, OTHER], store="hdfs://elsewhere") == {}
+    assert claim(ledger, "batch-2", [FRAME, OTHER]) == {str(FRAME): "batch-1"}
+
+
+def test_a_claim_gives_way_if_its_batch_is_not_published(ledger: Ledger) -> None:
+    third = FrameId.parse("dr7-40-004192-4-0300-g")
+    published = {"batch-2"}
+    for batch, frame in (("batch-1", FRAME), ("batch-2", OTHER)):
+        claim(ledger, batch, [frame])
+    context = replace(CONTEXT, batch="batch-3")
+    # One that stands is enough to refuse, and then the other keeps its claim as well.
+    with ledger.claiming(context, STORE, [FRAME, OTHER], published.__contains__) as others:
+        assert others == {str(OTHER): "batch-2"}
+    assert claim(ledger, "batch-4", [FRAME]) == {str(FRAME): "batch-1"}
+    with ledger.claiming(context, STORE, [FRAME, third], published.__contains__) as others:
+        assert others == {}
+    assert claim(ledger, "batch-4", [FRAME, OTHER, third]) == {
+        str(FRAME): "batch-3", str(OTHER): "batch-2", str(third): "batch-3",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_what_fails_while_claiming_leaves_no_claim_and_no_lock(ledger: Ledger, error: BaseException) -> None:
+    claim(ledger, "batch-1", [FRAME])
+    with (
+        pytest.raises(type(error)),
+        ledger.claiming(replace(CONTEXT, batch="batch-2"), STORE, [FRAME, OTHER], lambda _: False),
+    ):
+        raise error
+    assert claim(ledger, "batch-3", [OTHER]) == {}
+    assert claim(ledger, "batch-3", [FRAME]) == {str(FRAME): "batch-1"}  # which was not taken away either
+
+
+FIELDS = [FrameId(FRAME.release, 4192, 40, 4, number, "r") for number in range(1200)]
+
+
+def _publish(url: str, folder: Path, number: int, meet: Callable[[], object], told: Any) -> None:
+    """A batch of its own frames and of 600 that all batches have, made part of a catalogue of folders."""
     ledger = Ledger(url)
-    frames = [FrameId(FRAME.release, 4192, 40, 4, field, "r") for field in range(600)]
+    frames = [*FIELDS[:600], FIELDS[600 + number]]
+    context = replace(CONTEXT, batch=f"batch-{number}")
     meet()
-    queue.put(bool(ledger.claim(replace(CONTEXT, batch=f"batch-{number}"), frames)))
+    with ledger.claiming(context, STORE, frames, lambda batch: (folder / batch).exists()) as others:
+        alone = not (folder / "at-work").exists()
+        (folder / "at-work").touch()
+        time.sleep(0.05)
+        if not others:
+            (folder / context.batch).touch()
+        (folder / "at-work").unlink()
+    told.put((number, alone, set(others.values()), len(others)))
+    ledger.engine.dispose()
 
 
-def test_of_batches_that_claim_at_once_one_wins(url: str) -> None:
+def test_of_batches_that_are_published_at_once_one_wins(url: str, tmp_path: Path) -> None:
+    Ledger(url).engine.dispose()
     fork = multiprocessing.get_context("fork")
-    barrier, queue = fork.Barrier(3), fork.Queue()
-    claims = [fork.Process(target=_claim, args=(url, number, barrier.wait, queue)) for number in range(3)]
-    for claim in claims:
-        claim.start()
-    refused = [queue.get(timeout=60) for _ in claims]
-    for claim in claims:
-        claim.join(60)
-    assert sorted(refused) == [False, True, True]
+    barrier, told = fork.Barrier(4), fork.Queue()
+    runs = [fork.Process(target=_publish, args=(url, tmp_path, number, barrier.wait, told)) for number in range(4)]
+    for run in runs:
+        run.start()
+    answers = [told.get(timeout=60) for _ in runs]
+    for run in runs:
+        run.join(60)
+    assert all(alone for _, alone, _, _ in answers)
+    (winner,) = [number for number, _, others, _ in answers if not others]
+    assert [batch.name for batch in tmp_path.glob("batch-*")] == [f"batch-{winner}"]
+    assert {(frozenset(others), n) for number, _, others, n in answers if number != winner} == {
+        (frozenset({f"batch-{winner}"}), 600)
+    }
+    # The losers left no claim: what only they had is free.
+    ledger = Ledger(url)
+    free = [FIELDS[600 + number] for number in range(4) if number != winner]
+    assert claim(ledger, "batch-5", free) == {}
+    ledger.engine.dispose()
+
+
+def test_a_claim_waits_for_another_thread_s_and_then_sees_it(ledger: Ledger) -> None:
+    inside, seen = threading.Event(), []
+
+    def second() -> None:
+        inside.wait(60)
+        seen.append(claim(ledger, "batch-2", [FRAME, OTHER]))
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with ledger.claiming(CONTEXT, STORE, [FRAME], lambda _: True) as others:
+        inside.set()
+        thread.join(0.5)
+        assert (others, seen, thread.is_alive()) == ({}, [], True)
+        # Readers do not wait, and see nothing of it yet.
+        assert ledger.published("shared", "dr7", "kira-1") == {}
+    thread.join(60)
+    assert seen == [{str(FRAME): "batch-1"}]

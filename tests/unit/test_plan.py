@@ -16,7 +16,7 @@ from kira.sdss.archive import Archive, ArchiveClient
 from kira.stages import plan as plan_stage
 from kira.stages.plan import Plan, batch_name, missing_frames, plan, report_path, run_key
 from kira.stages.work import Attempt, Services
-from kira.storage import Manifest, open_store
+from kira.storage import Manifest, S3Mirror, catalogue_folder, open_store
 
 ARCHIVE = Archive("shared", das="http://127.0.0.1:9/das", sas="http://127.0.0.1:9/sas")
 DR12 = Release(12)
@@ -40,10 +40,25 @@ class Listed:
     list_from_run_list = list_frames
 
 
+class Mirror:
+    """The planner asks S3 for one thing only: to forget an object."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[str] = []
+
+    def delete(self, key: str) -> None:
+        self.forgotten.append(key)
+
+
 @pytest.fixture
-def services(tmp_path: Path) -> Services:
-    # No stage of this module asks S3.
-    return Services(ARCHIVE, None, open_store(f"file://{tmp_path}/stage"), Ledger(f"sqlite:///{tmp_path}/ledger.db"))  # type: ignore[arg-type]
+def mirror() -> Mirror:
+    return Mirror()
+
+
+@pytest.fixture
+def services(mirror: Mirror, tmp_path: Path) -> Services:
+    store, ledger = open_store(f"file://{tmp_path}/stage"), Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    return Services(ARCHIVE, cast("S3Mirror", mirror), store, ledger)
 
 
 def make(services: Services, found: list[FrameId], selection: Selection | None = None, **options: Any) -> Plan:
@@ -66,12 +81,28 @@ def missing(found: list[FrameId], runs: str, camcols: str, fields: str, bands: s
 
 def test_a_frame_asked_for_by_name_is_missing() -> None:
     assert missing(frames([11, 12]), "94", "1", "12, 500", "ri") == [
-        "dr12-301-000094-1-0012-i", "dr12-301-000094-1-0500-r", "dr12-301-000094-1-0500-i",
+        "dr12-301-000094-1-0012-i", "dr12-301-000094-1-0500-i", "dr12-301-000094-1-0500-r",
     ]  # fmt: skip
 
 
 def test_all_of_a_run_asked_for_by_name_is_missing() -> None:
     assert missing([], "94", "1-2", "12") == ["dr12-301-000094-1-0012-r", "dr12-301-000094-2-0012-r"]
+
+
+def test_of_a_run_that_is_not_there_all_fields_typed_are_missing_in_all_camera_columns() -> None:
+    assert missing([], "94", "", "12-13") == [
+        f"dr12-301-000094-{camcol}-{field:04d}-r" for camcol in range(1, 7) for field in (12, 13)
+    ]
+    assert missing(frames([12], run=99), "94, 99", "1", "12-13") == [
+        "dr12-301-000094-1-0012-r", "dr12-301-000094-1-0013-r",
+    ]  # fmt: skip
+
+
+def test_of_a_camera_column_that_is_typed_and_not_there_all_fields_typed_are_missing() -> None:
+    found = frames([12, 13]) + frames([12], run=99)
+    assert missing(found, "94", "1-2", "12-13, 20") == [
+        "dr12-301-000094-1-0020-r", "dr12-301-000094-2-0012-r", "dr12-301-000094-2-0013-r", "dr12-301-000094-2-0020-r",
+    ]  # fmt: skip
 
 
 def test_a_hole_in_a_range_is_missing_and_the_end_of_a_run_is_not() -> None:
@@ -81,6 +112,21 @@ def test_a_hole_in_a_range_is_missing_and_the_end_of_a_run_is_not() -> None:
 
 def test_a_missing_band_is_missing() -> None:
     assert missing(frames([12, 13], bands="ri")[:-1], "94", "1", "11-20", "ri") == ["dr12-301-000094-1-0013-i"]
+
+
+@pytest.mark.parametrize(("runs", "fields"), [("", ""), ("94", ""), ("", "12-13"), ("90-99", "12"), ("94", "12")])
+def test_a_field_with_two_bands_has_five_whatever_is_asked_for(runs: str, fields: str) -> None:
+    found = frames([12], bands="ugr")
+    assert missing(found, runs, "", fields, "ugriz") == ["dr12-301-000094-1-0012-i", "dr12-301-000094-1-0012-z"]
+    assert missing(found, runs, "", fields, "ugz") == ["dr12-301-000094-1-0012-z"]
+    assert missing(found, runs, "", fields, "ugr") == []
+
+
+def test_a_field_with_one_band_was_copied_that_way() -> None:
+    found = frames([12], bands="g") + frames([12], camcol=2, bands="r") + frames([13], bands="i")
+    assert missing(found, "", "", "", "ugriz") == []
+    # Asked for by name it has five all the same.
+    assert len(missing(found, "94", "1", "12", "ugriz")) == 4
 
 
 def test_of_a_range_of_runs_only_those_that_exist_can_have_missing_frames() -> None:
@@ -178,9 +224,17 @@ def tell(services: Services, stage: Stage, outcome: Outcome, frame: FrameId, pro
     services.ledger.record(context, stage, [Record(frame, outcome, "for a reason")])
 
 
+def published(services: Services, frame: FrameId, profile: str = PARAMETERS.slug) -> str:
+    """As the publish stage leaves it; the folder."""
+    folder = f"{catalogue_folder('shared', 'dr12', profile)}/batch=before"
+    services.store.write(f"{folder}/part-00000-0.parquet", b"x")
+    tell(services, Stage.PUBLISH, Outcome.OK, frame, profile)
+    return folder
+
+
 def test_what_is_published_is_not_planned(services: Services) -> None:
     first, second = frames([11, 12])
-    tell(services, Stage.PUBLISH, Outcome.OK, first)
+    published(services, first)
     for again in (False, True):
         done = make(services, [first, second], again=again)
         assert (done.found, done.published, done.planned) == (2, 1, 1)
@@ -189,8 +243,17 @@ def test_what_is_published_is_not_planned(services: Services) -> None:
 
 def test_what_is_published_with_other_parameters_is_planned(services: Services) -> None:
     (frame,) = frames([11])
-    tell(services, Stage.PUBLISH, Outcome.OK, frame, profile="kira-other")
+    published(services, frame, profile="kira-other")
     assert make(services, [frame]).planned == 1
+
+
+def test_what_was_published_and_is_no_longer_there_is_planned(services: Services) -> None:
+    (frame,) = frames([11])
+    folder = published(services, frame)
+    assert make(services, [frame]).planned == 0
+    services.store.delete(folder)
+    done = make(services, [frame])
+    assert (done.published, done.planned) == (0, 1)
 
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if not o.good])
@@ -204,24 +267,65 @@ def test_only_what_the_same_bytes_would_give_again_is_settled(services: Services
     assert (anew.settled, anew.planned) == (0, 1)
 
 
+def test_what_failed_for_good_and_then_in_a_way_that_may_pass_is_planned(services: Services) -> None:
+    (frame,) = frames([11])
+    tell(services, Stage.EXTRACT, Outcome.BAD_FRAME, frame)
+    tell(services, Stage.MIRROR, Outcome.ARCHIVE_UNAVAILABLE, frame)  # when it was tried again
+    done = make(services, [frame])
+    assert (done.settled, done.planned) == (0, 1)
+
+
+def test_trying_again_fetches_bad_frames_anew_and_nothing_else(services: Services, mirror: Mirror) -> None:
+    by_outcome = dict(zip([o for o in Outcome if not o.good], frames(range(11, 99)), strict=False))
+    done, good = frames([200, 201])
+    found = [*by_outcome.values(), done, good]
+    entries = {e.frame: e for uri in make(services, found).batches for e in Manifest.load(services.store, uri).entries}
+    for outcome, frame in by_outcome.items():
+        tell(services, Stage.EXTRACT, outcome, frame)
+    # Of a frame that is published its past does not count.
+    tell(services, Stage.EXTRACT, Outcome.BAD_FRAME, done)
+    published(services, done)
+    for frame in found:
+        services.store.write(entries[frame].staged, b"x")
+
+    make(services, found)
+    assert mirror.forgotten == []
+    assert make(services, found, again=True).planned == len(found) - 1
+    bad = entries[by_outcome[Outcome.BAD_FRAME]]
+    assert mirror.forgotten == [bad.key]
+    assert {frame for frame in found if not services.store.exists(entries[frame].staged)} == {bad.frame}
+
+
 def test_what_failed_and_was_published_since_is_published(services: Services) -> None:
     (frame,) = frames([11])
     tell(services, Stage.EXTRACT, Outcome.BAD_FRAME, frame)
-    tell(services, Stage.PUBLISH, Outcome.OK, frame)
+    published(services, frame)
     done = make(services, [frame])
     assert (done.published, done.settled, done.planned) == (1, 0, 0)
 
 
-@pytest.mark.parametrize(("outcome", "kept"), [(Outcome.OK, True), (Outcome.CHECKSUM_MISMATCH, False)])
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    ("outcomes", "kept"),
+    [
+        ([Outcome.OK, Outcome.OK], True),
+        ([Outcome.OK, Outcome.OK_EMPTY], True),
+        ([Outcome.OK, Outcome.CHECKSUM_MISMATCH], False),
+        ([Outcome.BAD_FRAME, Outcome.OK], False),
+    ],
+)
 def test_an_unpublished_result_is_used_again_unless_frames_failed_in_it(
-    services: Services, outcome: Outcome, kept: bool
+    services: Services, outcomes: list[Outcome], kept: bool, again: bool
 ) -> None:
-    found = frames([11])
+    found = frames([11, 12])
     manifest = Manifest.load(services.store, make(services, found).batches[0])
-    rows = json.dumps({"frame": str(found[0]), "outcome": outcome.value}) + "\n"
+    rows = "".join(
+        json.dumps({"frame": str(f), "outcome": o.value}) + "\n" for f, o in zip(found, outcomes, strict=True)
+    )
     services.store.write(f"{manifest.extracted}/_outcomes.jsonl", rows.encode())
-    make(services, found)
-    assert services.store.exists(f"{manifest.extracted}/_outcomes.jsonl") is kept
+    services.store.write(f"{manifest.folder}/stage.jsonl", b"kept")
+    make(services, found, again=again)
+    assert services.store.exists(manifest.extracted) is kept
+    # Nothing but the result goes.
     assert services.store.exists(manifest.path)
-    make(services, found, again=True)
-    assert not services.store.exists(manifest.extracted)
+    assert services.store.read(f"{manifest.folder}/stage.jsonl") == b"kept"

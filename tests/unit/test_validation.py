@@ -141,11 +141,29 @@ def test_a_frame_out_of_range(wrong: dict[str, float]) -> None:
     """Counts where nanomaggies belong, for instance."""
     table, frames = batch()
     frames[1] = replace(frames[1], **wrong)
+    # One of three, or of one, must not hold back the others …
+    check = only_failure(report := validate(table, frames))
+    assert (check.name, check.frame, check.severity, report.ok) == ("ranges", SECOND, Severity.WARNING, True)
+    assert report.sentence().startswith(f"Check ranges warns on {SECOND}: {next(iter(wrong))} ")
+    assert validate(rows(SECOND), [frames[1]]).ok
+    # … and two of three are no accident, unless that many are allowed.
+    frames[2] = replace(frames[2], **wrong)
     check = only_failure(report := validate(table, frames))
     assert (check.name, check.frame, check.severity, report.ok) == ("ranges", SECOND, Severity.ERROR, False)
-    lenient = validate(table, frames, Thresholds(max_out_of_range=0.5))
+    assert check.detail.endswith(", and 1 frame more")
+    lenient = validate(table, frames, Thresholds(max_out_of_range=0.7))
     assert (only_failure(lenient).severity, lenient.ok) == (Severity.WARNING, True)
-    assert lenient.sentence().startswith(f"Check ranges warns on {SECOND}: {next(iter(wrong))} ")
+
+
+def test_of_a_large_batch_as_many_may_be_out_of_range_as_the_threshold_says() -> None:
+    texts = [f"dr12-301-000094-1-{field:04d}-r" for field in range(11, 111)]
+    frames = [expected(text, sources=0) for text in texts]
+    allowed = int(Thresholds().max_out_of_range * len(frames))
+    assert allowed > 1
+    for number, ok in ((allowed, True), (allowed + 1, False)):
+        wrong = [replace(frame, rms=5.0) for frame in frames[:number]] + frames[number:]
+        report = validate(SCHEMA.empty_table(), wrong)
+        assert (only_failure(report).name, report.ok) == ("ranges", ok)
 
 
 def test_errors_come_before_warnings() -> None:
