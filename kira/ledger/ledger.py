@@ -285,6 +285,17 @@ class Ledger:
                     connection.execute(self._insert(ClaimRow).values(rows).on_conflict_do_nothing())
             yield others
 
+    def claimed(self, context: Context, store: str) -> set[str]:
+        """Batches that hold claims of the catalogue that a batch is meant for; may be asked while claiming."""
+        query = select(ClaimRow.batch).where(
+            ClaimRow.store == store,
+            ClaimRow.archive == context.archive,
+            ClaimRow.release == context.release,
+            ClaimRow.profile == context.profile,
+        )
+        with self._session() as session:
+            return set(session.scalars(query.distinct()))
+
     def failed(self, archive: str, release: str, profile: str, outcomes: Iterable[Outcome]) -> set[str]:
         """Frames whose newest outcome on their way to a catalogue is one of these, as text."""
         mine = (OutcomeRow.archive == archive, OutcomeRow.release == release, OutcomeRow.profile == profile)

@@ -1,6 +1,7 @@
 """What is in a catalogue: the folders that a reader sees decide, and the ledger is brought into line with them."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 
 from kira.ledger import Context, Outcome, Record, Stage
@@ -21,15 +22,33 @@ def published_frames(services: Services, archive: str, release: str, profile: st
     lost) is told to it. What the ledger says of folders that are not there (another staging store, a catalogue that
     was removed) does not count.
     """
-    folder = catalogue_folder(archive, release, profile)
     told = services.ledger.published(archive, release, profile)
     frames: set[str] = set()
-    for entry in services.store.listing(folder):
-        if not entry.name.startswith(_BATCH):
-            continue
-        batch = entry.name.removeprefix(_BATCH)
-        frames |= told[batch] if batch in told else _tell_ledger(services, f"{folder}/{entry.name}")
+    for batch, folder in _folders(services, archive, release, profile):
+        frames |= told[batch] if batch in told else _tell_ledger(services, folder)
     return frames
+
+
+def unclaimed_frames(services: Services, context: Context) -> dict[str, str]:
+    """Frames that readers see in other batches' folders for which there is no claim, with the batch.
+
+    A run that was killed between its rename and the end of its claim leaves such a folder. Nothing is written, so that
+    this can be asked while claiming.
+    """
+    claimed = services.ledger.claimed(context, services.store.url) | {context.batch}
+    return {
+        one.frame: batch
+        for batch, folder in _folders(services, context.archive, context.release, context.profile)
+        if batch not in claimed
+        for one in read_outcomes(services.store, folder) if Outcome(one.outcome).good
+    }  # fmt: skip
+
+
+def _folders(services: Services, archive: str, release: str, profile: str) -> Iterator[tuple[str, str]]:
+    root = catalogue_folder(archive, release, profile)
+    for entry in services.store.listing(root):
+        if entry.name.startswith(_BATCH):
+            yield entry.name.removeprefix(_BATCH), f"{root}/{entry.name}"
 
 
 def _tell_ledger(services: Services, folder: str) -> set[str]:

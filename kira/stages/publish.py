@@ -6,7 +6,7 @@ import logging
 from kira.errors import ValidationFailed
 from kira.ledger import Context, Outcome, Stage
 from kira.sdss import FrameId
-from kira.stages.catalogue import is_published, record_published
+from kira.stages.catalogue import is_published, record_published, unclaimed_frames
 from kira.stages.extraction import VALIDATION, Measured, read_outcomes
 from kira.stages.work import Attempt, Services
 from kira.storage import Manifest
@@ -48,11 +48,13 @@ def _rename(services: Services, manifest: Manifest, context: Context, good: list
     report = f"{manifest.extracted}/{VALIDATION}"
     if not services.store.exists(report) or not json.loads(services.store.read(report))["ok"]:
         raise ValidationFailed(f"Batch {manifest.batch} was not validated as it is now: clear its validate task.")
+    names = {one.frame for one in good}
     frames = [FrameId.parse(one.frame) for one in good]
     # Runs that overlap: whoever is first publishes, and no frame gets into a catalogue twice.
     with services.ledger.claiming(
         context, services.store.url, frames, lambda batch: is_published(services, manifest, batch)
-    ) as others:
+    ) as claimed:
+        others = claimed or {f: b for f, b in unclaimed_frames(services, context).items() if f in names}
         if others:
             frame, batch = next(iter(others.items()))
             raise ValidationFailed(

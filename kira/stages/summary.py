@@ -132,7 +132,8 @@ def stage_figures(rows: list[OutcomeRow], attempts: list[StageRow]) -> dict[str,
                 "frames": len(mine),
                 "good": sum(Outcome(row.outcome).good for row in mine),
                 "again": sum(row.again for row in mine),
-                "bytes": sum(row.size or 0 for row in mine if not row.again),
+                # What this run did in an earlier attempt of the stage keeps its seconds; what another run did has none.
+                "bytes": sum(row.size or 0 for row in mine if row.seconds or not row.again),
                 "frame_seconds": round(sum(row.seconds or 0.0 for row in mine), 3),
                 "wall_seconds": round(wall.get(str(stage), 0.0), 3),
             }

@@ -40,7 +40,11 @@ def validate(services: Services, attempt: Attempt, manifest: Manifest) -> None:
     folder = manifest.published if done_before else manifest.extracted
     measured = read_outcomes(store, folder)
     good = [one for one in measured if Outcome(one.outcome).good]
-    services.ledger.record(context, Stage.EXTRACT, (replace(one.as_record(), again=done_before) for one in measured))
+    extracted = [one.as_record() for one in measured]
+    if done_before:
+        # Another run's seconds and checks are not this one's.
+        extracted = [replace(r, again=True, seconds=0.0, checks=0) if r.outcome.good else r for r in extracted]
+    services.ledger.record(context, Stage.EXTRACT, extracted)
     if done_before:
         services.ledger.record(context, Stage.VALIDATE, (
             Record(FrameId.parse(one.frame), Outcome.OK, sources=one.sources, again=True) for one in good

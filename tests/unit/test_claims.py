@@ -13,6 +13,8 @@ from kira.sdss.archive import Archive
 from kira.stages.catalogue import published_frames
 from kira.stages.extraction import MANIFEST, OUTCOMES, VALIDATION
 from kira.stages.publish import publish
+from kira.stages.summary import stage_figures
+from kira.stages.validate import validate
 from kira.stages.work import Attempt, Services
 from kira.storage import Manifest, open_store
 
@@ -90,6 +92,25 @@ def test_the_next_plan_tells_the_ledger_what_a_killed_run_published(services: Se
     assert [row.dag_run for row in services.ledger.outcomes("run-1", Stage.PUBLISH)] == ["run-1"] * 2
 
 
+@pytest.mark.parametrize("tried_again", [False, True])
+def test_what_a_killed_run_published_without_a_claim_is_not_published_twice(
+    services: Services, tried_again: bool
+) -> None:
+    """The other run was planned before, and publishes before any plan brings the ledger into line."""
+    manifest = extracted(services, ONE, FRAMES[:2])
+    other = extracted(services, TWO, FRAMES[1:])
+    services.store.rename(manifest.extracted, manifest.published)  # and killed here, before the claim was committed
+    if tried_again:
+        publish(services, Attempt("run-1"), manifest)
+    with pytest.raises(ValidationFailed, match=f"1 of the 3 frames .* the first {FRAMES[1]} by batch one"):
+        publish(services, Attempt("run-2"), other)
+    assert not services.store.exists(other.published)
+    assert seen(services) == names(FRAMES[:2])
+    # What else the other run has is free.
+    publish(services, Attempt("run-3"), extracted(services, replace(TWO, batch="three"), FRAMES[2:]))
+    assert seen(services) == names(FRAMES)
+
+
 def test_a_catalogue_that_is_not_there_is_not_published(services: Services, tmp_path: Path) -> None:
     """The ledger may remember what lies in another staging store, or was removed."""
     publish(services, Attempt("run-1"), extracted(services, ONE, FRAMES))
@@ -114,3 +135,20 @@ def test_two_runs_that_do_the_same_batch_both_have_their_outcomes(services: Serv
         publish(services, Attempt(run), manifest)
     assert [len(services.ledger.outcomes(run, Stage.PUBLISH)) for run in ("run-1", "run-2")] == [4, 4]
     assert [row.again for row in services.ledger.outcomes("run-2", Stage.PUBLISH)] == [True] * 4
+
+
+def test_a_run_that_finds_its_batch_published_counts_none_of_the_work_as_its_own(services: Services) -> None:
+    manifest = Manifest("one", "shared", "dr12", "kira-00000000", "stage", "run-1", ())
+    rows = [
+        {"frame": str(FRAMES[0]), "outcome": "ok", "sources": 7, "seconds": 2.0, "size": 5, "checks": 1},
+        {"frame": str(FRAMES[1]), "outcome": "bad_frame", "reason": "no WCS", "seconds": 1.0, "checks": 1},
+    ]
+    services.store.write(f"{manifest.published}/{OUTCOMES}", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    validate(services, Attempt("run-2"), manifest)
+    good, bad = services.ledger.outcomes("run-2", Stage.EXTRACT)
+    assert (good.outcome, good.again, good.sources, good.seconds, good.checks) == ("ok", True, 7, 0.0, 0)
+    assert (bad.outcome, bad.reason) == ("bad_frame", "no WCS")
+    (row,) = services.ledger.outcomes("run-2", Stage.VALIDATE)
+    assert (row.frame, row.outcome, row.again, row.sources) == (str(FRAMES[0]), "ok", True, 7)
+    assert services.ledger.attempts("run-2") == []
+    assert stage_figures(services.ledger.outcomes("run-2"), [])["extract"]["bytes"] == 0

@@ -1,6 +1,7 @@
 """The report of a run, from the ledger alone; on a POSIX store and SQLite."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,9 +26,14 @@ def services(tmp_path: Path) -> Services:
     archive = Archive("shared", das="http://127.0.0.1:9/das", sas="http://127.0.0.1:9/sas")
     # The summary asks neither archive nor S3.
     made = Services(archive, None, open_store(f"file://{tmp_path}/stage"), Ledger(f"sqlite:///{tmp_path}/ledger.db"))  # type: ignore[arg-type]
-    plan = {"release": "dr7", "profile": "kira-1", "planned": 5, "batches": ["file:///x/plan.jsonl"]}
-    made.store.write(report_path("shared", RUN, "plan"), json.dumps(plan).encode())
+    planned(made, 0)
     return made
+
+
+def planned(services: Services, frames: int, missing: int = 0) -> None:
+    """As the plan stage leaves it."""
+    plan = {"release": "dr7", "profile": "kira-1", "planned": frames, "missing": missing, "batches": ["file:///x"]}
+    services.store.write(report_path("shared", RUN, "plan"), json.dumps(plan).encode())
 
 
 def tell(services: Services, stage: Stage, *records: Record, context: Context = CONTEXT) -> None:
@@ -35,6 +41,7 @@ def tell(services: Services, stage: Stage, *records: Record, context: Context = 
 
 
 def test_a_run_in_which_everything_happened(services: Services) -> None:
+    planned(services, 5, missing=1)
     missing = Record(FrameId.parse("dr7-40-004192-4-0999-r"), Outcome.NOT_IN_ARCHIVE, "not listed")
     tell(services, Stage.PLAN, missing, context=Context("plan-1", "shared", "dr7", "kira-1", RUN))
     tell(services, Stage.PLAN, *(Record(frame, OK) for frame in (FU, FG, FR, FI, FZ)))
@@ -71,6 +78,7 @@ def test_a_run_in_which_everything_happened(services: Services) -> None:
 
 
 def test_frames_that_stopped_without_a_reason_fail_the_run_after_the_report(services: Services) -> None:
+    planned(services, 2)
     tell(services, Stage.PLAN, Record(FR, OK), Record(FU, OK))
     tell(services, Stage.MIRROR, Record(FR, OK), Record(FU, Outcome.NOT_IN_ARCHIVE, "404"))
     with pytest.raises(RunIncomplete, match=rf"1 frames stopped.*the first {FR} after stage mirror in batch batch-1"):
@@ -79,6 +87,55 @@ def test_frames_that_stopped_without_a_reason_fail_the_run_after_the_report(serv
     assert report["frames"] == {"not_in_archive": 1, "unfinished": 1}
     assert report["stuck"] == [{"frame": str(FR), "after": "mirror"}]
     assert report["catalogue"] == ""
+
+
+def test_frames_that_validation_holds_back_fail_the_run_after_the_report(services: Services) -> None:
+    planned(services, 2)
+    for stage in (Stage.PLAN, Stage.MIRROR, Stage.STAGE, Stage.EXTRACT):
+        tell(services, stage, Record(FR, OK), Record(FU, OK))
+    tell(services, Stage.VALIDATE, *(Record(f, Outcome.NOT_VALID, "Check noise failed") for f in (FR, FU)))
+    with pytest.raises(RunIncomplete, match="2 frames are held back by validation: Check noise failed"):
+        summarize(services, RUN)
+    report = json.loads(services.store.read(report_path("shared", RUN, "report")))
+    assert (report["frames"], report["stuck"]) == ({"not_valid": 2}, [])
+
+
+@pytest.mark.parametrize(("frames", "missing"), [(2, 0), (1, 1), (4, 2), (0, 0)])
+def test_sums_that_disagree_fail_the_run_after_the_report(services: Services, frames: int, missing: int) -> None:
+    planned(services, frames, missing)
+    tell(services, Stage.PLAN, Record(FR, Outcome.NOT_IN_ARCHIVE, "not listed"))
+    with pytest.raises(RunIncomplete, match=f"{frames + missing} frames were planned or found missing, but 1 have"):
+        summarize(services, RUN)
+    assert services.store.exists(report_path("shared", RUN, "report"))
+
+
+def test_another_run_s_outcomes_of_the_same_batch_are_not_this_run_s(services: Services) -> None:
+    planned(services, 1)
+    for stage in Stage:
+        tell(services, stage, Record(FR, OK, size=100, sources=7, seconds=1.0, checks=2),
+             context=replace(CONTEXT, dag_run="manual__0"))  # fmt: skip
+    with pytest.raises(RunIncomplete, match="1 frames were planned or found missing, but 0 have"):
+        summarize(services, RUN)
+    for stage in Stage:
+        tell(services, stage, Record(FR, OK, again=True, size=100, sources=7, seconds=0.0))
+    report = summarize(services, RUN)
+    assert (report["frames"], report["sources"]) == ({"published": 1}, {"r": 7})
+    assert report["checks"] == {"made": 0, "failed": 0}
+    assert report["stages"]["mirror"] == {
+        "frames": 1, "good": 1, "again": 1, "bytes": 0, "frame_seconds": 0.0, "wall_seconds": 0.0,
+    }  # fmt: skip
+
+
+def test_what_an_earlier_attempt_of_the_same_run_did_counts(services: Services) -> None:
+    """A stage that is tried again finds done what its first attempt did: the run did it all the same."""
+    planned(services, 2)
+    tell(services, Stage.MIRROR, Record(FR, OK, size=100, seconds=1.5), Record(FU, Outcome.ARCHIVE_UNAVAILABLE, "503"))
+    tell(
+        services, Stage.MIRROR, Record(FR, OK, again=True, size=100, seconds=0.0), Record(FU, OK, size=30, seconds=1.0)
+    )
+    tell(services, Stage.PUBLISH, Record(FR, OK), Record(FU, OK))
+    figures = summarize(services, RUN)["stages"]["mirror"]
+    assert (figures["again"], figures["bytes"], figures["frame_seconds"]) == (1, 130, 2.5)
 
 
 def test_a_run_with_nothing_to_do_is_complete(services: Services) -> None:
