@@ -41,6 +41,12 @@ def read_parts(parts: Iterable[bytes]) -> pa.Table:
     return in_order(pa.concat_tables(tables))
 
 
+def is_synthetic(part: bytes) -> bool:
+    """Whether a Parquet file of a catalogue says that some of its frames were simulated."""
+    metadata = pq.read_schema(pa.BufferReader(part)).metadata or {}
+    return bool(metadata.get(b"synthetic") == b"yes")
+
+
 def in_order(table: pa.Table) -> pa.Table:
     """Return the rows sorted by `KEY`, in one chunk."""
     return table.sort_by([(name, "ascending") for name in KEY]).combine_chunks()

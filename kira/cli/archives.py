@@ -34,6 +34,11 @@ class Source:
     folder: Path | None = None
 
     @property
+    def synthetic(self) -> bool:
+        """Whether it is a sample archive that Kira made."""
+        return self.folder is not None and (self.folder / "sample.json").exists()
+
+    @property
     def connection_id(self) -> str:
         """Airflow connection that stands for it."""
         return f"kira_archive_{self.archive.name}"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from kira import __version__
-from kira.catalog import file_metadata, parquet_bytes, read_parts
+from kira.catalog import file_metadata, is_synthetic, parquet_bytes, read_parts
 from kira.cli import report, watch
 from kira.cli.archives import SDSS_DEFAULTS, Source, check_archive, choose_releases, find_source
 from kira.cli.stack import StageOption, login, say
@@ -84,7 +84,7 @@ def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
                 reports[name] = json.loads(store.read(report_path(source.archive.name, run_id, "report")))
             except StorageError:
                 continue  # the run failed before its summary, which is said below
-        synthetic = source.archive.name == "sample"
+        synthetic = source.synthetic or any(one["synthetic"] for one in reports.values())
         report.show(console, reports, synthetic=synthetic)
         console.print(login(config), highlight=False, soft_wrap=True)
         console.print("The stack stays up: make status says what runs, make stop stops it.", highlight=False)
@@ -119,8 +119,8 @@ def _fail_if_failed(config: StackConfig, api: AirflowApi, started: dict[str, str
 
 
 def _describe(source: Source) -> str:
-    if source.archive.name == "sample":
-        return f"the sample archive (synthetic frames made by Kira, in {source.folder})"
+    if source.synthetic:
+        return f"a sample archive (synthetic frames made by Kira, in {source.folder})"
     return str(source.folder or f"{source.archive.das} and {source.archive.sas}")
 
 
@@ -161,11 +161,11 @@ def export(
         raise KiraError("The stack does not run, and with it HDFS, where the catalogue is: start it with make run.")
     store, parameters = open_store(config.stage_url), Parameters()
     folder = catalogue_folder(archive, str(Release.parse(release)), parameters.slug)
-    parts = [path for path, file in store.walk(folder) if file.name.endswith(".parquet")]
+    parts = [store.read(path) for path, file in store.walk(folder) if file.name.endswith(".parquet")]
     if not parts:
         raise KiraError(f"Nothing is published in {store.uri(folder)}.")
-    table = read_parts(store.read(path) for path in parts)
-    synthetic = archive == "sample"
+    table = read_parts(parts)
+    synthetic = any(is_synthetic(part) for part in parts)
     if not out.parent.is_dir():
         raise KiraError(f"There is no folder {out.parent} to write {out.name} to.")
     out.write_bytes(parquet_bytes(table, metadata=file_metadata(parameters, version=__version__, synthetic=synthetic)))

@@ -7,9 +7,10 @@ from typing import Any
 
 from kira.errors import KiraError, StorageError
 from kira.ledger import Outcome, OutcomeRow, Stage, StageRow
+from kira.stages.extraction import read_outcomes
 from kira.stages.plan import report_path
 from kira.stages.work import Services
-from kira.storage import catalogue_folder
+from kira.storage import Manifest, catalogue_folder
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
         "dag_run": dag_run,
         "plan": {name: value for name, value in plan.items() if name != "batches"},
         "batches": len(plan["batches"]),
+        "synthetic": any(_synthetic(services, uri) for uri in plan["batches"]),
         "catalogue": services.store.uri(folder) if services.store.exists(folder) else "",
         "frames": frames_by_outcome(last.values()),
         "sources": sources_by_band(rows),
@@ -74,6 +76,11 @@ def _fail_unless_whole(
     told, asked = sum(report["frames"].values()), plan["planned"] + plan["missing"]
     if told != asked:
         raise RunIncomplete(f"{asked} frames were planned or found missing, but {told} have an outcome: report this.")
+
+
+def _synthetic(services: Services, uri: str) -> bool:
+    folder = Manifest.load(services.store, uri).published
+    return services.store.exists(folder) and any(one.synthetic for one in read_outcomes(services.store, folder))
 
 
 def _plan(services: Services, dag_run: str) -> dict[str, Any]:
