@@ -6,14 +6,6 @@ from kira.catalog.schema import COLUMNS, KEY, SCHEMA, Column
 from kira.catalog.writing import file_metadata, parquet_bytes
 
 __all__ = [
-    "COLUMNS",
-    "KEY",
-    "SCHEMA",
-    "Column",
-    "digest",
-    "file_metadata",
-    "is_synthetic",
-    "parquet_bytes",
-    "read_parts",
+    "COLUMNS", "KEY", "SCHEMA", "Column", "digest", "file_metadata", "is_synthetic", "parquet_bytes", "read_parts",
     "to_table",
-]
+]  # fmt: skip
