@@ -1,5 +1,6 @@
 """Frames of an archive taken through the stages by the stages' own functions, as Airflow would."""
 
+import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from kira.sdss.archive import Archive, ArchiveClient
 from kira.stack.local import LocalStack
 from kira.stages.extraction import Measured, extract_batch, finished, run_task
 from kira.stages.mirror import mirror
-from kira.stages.plan import Plan, plan
+from kira.stages.plan import Plan, plan, report_path
 from kira.stages.publish import publish
 from kira.stages.staging import stage
 from kira.stages.summary import summarize
@@ -105,6 +106,12 @@ class Pipeline:
 
     def summary(self) -> dict[str, Any]:
         return summarize(self.services, self.attempt.dag_run)
+
+    def report(self) -> dict[str, Any]:
+        """What the summary wrote, be the run complete or not."""
+        path = report_path(self.services.archive.name, self.attempt.dag_run, "report")
+        report: dict[str, Any] = json.loads(self.services.store.read(path))
+        return report
 
     def catalogue(self, manifest: Manifest) -> dict[str, int]:
         """Sources of each frame that a reader of the published batch sees."""

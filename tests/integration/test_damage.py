@@ -4,6 +4,7 @@ import bz2
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from astropy.io import fits
@@ -13,7 +14,8 @@ from kira.errors import ValidationFailed
 from kira.ledger import Outcome, Stage
 from kira.sdss import Selection
 from kira.stack.local import LocalStack
-from kira.stages.work import Services
+from kira.stages.summary import RunIncomplete
+from kira.stages.work import Services, TryAgain
 
 pytestmark = pytest.mark.integration
 
@@ -71,7 +73,8 @@ def test_what_the_archive_serves_is_damaged_or_missing(dr7: Pipeline) -> None:
     # The next ingestion leaves alone what is damaged in the archive, and looks again for what was missing.
     later = dr7.again()
     found = later.plan()
-    assert (found.found, found.published, found.settled, found.planned) == (4, 1, 3, 0)
+    assert (found.found, found.published, found.settled, found.planned, found.missing) == (4, 1, 3, 0, 1)
+    assert later.summary()["frames"] == {"not_in_archive": 1}
 
 
 def test_a_frame_that_was_damaged_on_its_way_is_fetched_again(dr7: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +94,37 @@ def test_a_frame_that_was_damaged_on_its_way_is_fetched_again(dr7: Pipeline, mon
     mirrored = dr7.mirror(planned)
     assert [entry.size for entry in mirrored.entries] == [len(whole)]
     assert dr7.outcomes(Stage.MIRROR)[DR7["u"]].outcome == "ok"
+
+
+def test_two_fetches_that_differ_and_are_both_damaged_may_pass(dr7: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a server that is down says when it will be back."""
+    planned = dr7.planned(replace(RUN_4192, bands=("u", "r")))
+    file = dr7.file(DR7["u"])
+    whole = file.read_bytes()
+    from kira.stages import mirror as module
+
+    real = module.unpack
+
+    def later(content: bytes, name: str) -> bytes:
+        if name == file.name:
+            file.write_bytes(content + b"<p>one minute less</p>")  # before the next fetch
+        return real(content, name)
+
+    file.write_bytes(b"<html><title>Back soon</title></html>")
+    monkeypatch.setattr(module, "unpack", later)
+    trying = replace(dr7, attempt=replace(dr7.attempt, last=False))
+    with pytest.raises(TryAgain, match=r"1 of 2 frames of batch .* fetched twice and came damaged in two ways"):
+        trying.mirror(planned)
+    row = dr7.outcomes(Stage.MIRROR)[DR7["u"]]
+    assert row.outcome == "archive_unavailable"
+    assert f"{planned.entries[-1].url} was fetched twice" in row.reason
+    assert dr7.services.mirror.find(planned.entries[-1].key) is None
+
+    monkeypatch.undo()
+    file.write_bytes(whole)
+    assert len(dr7.mirror(planned).entries) == 2
+    row = dr7.outcomes(Stage.MIRROR)[DR7["u"]]
+    assert (row.outcome, row.attempts) == ("ok", 2)
 
 
 def test_whole_files_that_are_no_usable_frames_and_storage_that_lost_bytes(dr12: Pipeline) -> None:
@@ -114,6 +148,8 @@ def test_whole_files_that_are_no_usable_frames_and_storage_that_lost_bytes(dr12:
     row = dr12.outcomes(Stage.STAGE)[DR12["g"]]
     assert (row.outcome, row.failed_checks) == ("checksum_mismatch", 1)
     assert f"s3://{bucket}/{by_band['g'].key} came out with SHA-256" in row.reason
+    assert "The object was removed" in row.reason
+    assert dr12.services.mirror.find(by_band["g"].key) is None
 
     # i: its staged file is replaced by other bytes of the same length.
     store = dr12.services.store
@@ -131,15 +167,34 @@ def test_whole_files_that_are_no_usable_frames_and_storage_that_lost_bytes(dr12:
     sums_agree(dr12, planned.batch)
     assert dr12.summary()["frames"] == {"bad_frame": 1, "checksum_mismatch": 2}
 
-    # The next ingestion stages i anew; g needs its object removed, as its sentence says; u stays a bad frame.
+    # The next ingestion fetches g and stages i anew; u stays a bad frame.
     later = dr12.again()
-    client.delete_object(Bucket=bucket, Key=by_band["g"].key)
     once_more = later.planned()
     assert [entry.frame.band for entry in once_more.entries] == ["g", "i"]
     later.finish(later.stage(later.mirror(once_more)))
     assert later.catalogue(once_more) == {DR12[band]: COUNTS[DR12[band]] for band in "gi"}
     sums_agree(later, once_more.batch)
+    assert {frame[-1]: row.again for frame, row in later.outcomes(Stage.MIRROR).items()} == {"g": False, "i": True}
     assert later.summary()["frames"] == {"published": 2}
+
+    # Once the archive holds a frame under u's name, trying again fetches it, and leaves the others alone.
+    file.write_bytes(bz2.compress(plain, 1))
+    mended = dr12.again("manual__3")
+    kept = {key: item for key, item in objects(dr12).items() if key != by_band["u"].key}
+    u = mended.planned(again=True)
+    assert [entry.frame.band for entry in u.entries] == ["u"]
+    assert objects(dr12) == kept
+    assert not store.exists(by_band["u"].staged)
+    mended.finish(mended.stage(mended.mirror(u)))
+    assert mended.catalogue(u) == {DR12["u"]: COUNTS[DR12["u"]]}
+    assert objects(dr12).items() > kept.items()
+    assert mended.summary()["frames"] == {"published": 1}
+
+
+def objects(pipeline: Pipeline) -> dict[str, tuple[Any, str]]:
+    mirror = pipeline.services.mirror
+    listed = mirror.client.list_objects_v2(Bucket=mirror.bucket)["Contents"]
+    return {item["Key"]: (item["LastModified"], item["ETag"]) for item in listed}
 
 
 def test_a_batch_over_its_failure_budget_is_not_published(dr7: Pipeline) -> None:
@@ -155,7 +210,13 @@ def test_a_batch_over_its_failure_budget_is_not_published(dr7: Pipeline) -> None
     rows = dr7.outcomes(Stage.VALIDATE)
     assert {row.outcome for row in rows.values()} == {Outcome.NOT_VALID}
     assert len(rows) == 2
-    assert dr7.summary()["frames"] == {"checksum_mismatch": 3, "not_valid": 2}
+    with pytest.raises(RunIncomplete, match="2 frames are held back by validation: 3 of 5 frames failed"):
+        dr7.summary()
+    assert dr7.report()["frames"] == {"checksum_mismatch": 3, "not_valid": 2}
+    # Nor does a task that is cleared publish it.
+    with pytest.raises(ValidationFailed, match="was not validated as it is now"):
+        dr7.publish(staged)
+    assert not store.exists(planned.published)
 
     # Planned again, the same batch goes all the way: the damaged files were removed, and are staged anew.
     later = dr7.again()
@@ -164,6 +225,44 @@ def test_a_batch_over_its_failure_budget_is_not_published(dr7: Pipeline) -> None
     later.finish(later.stage(later.mirror(once_more)))
     assert later.catalogue(once_more) == {name: COUNTS[name] for name in DR7.values()}
     sums_agree(later, planned.batch)
+    assert later.summary()["frames"] == {"published": 5}
+    # What the first run has to say of the same batch is still there.
+    assert {row.outcome for row in dr7.outcomes(Stage.VALIDATE).values()} == {Outcome.NOT_VALID}
+    assert dr7.outcomes(Stage.PUBLISH) == {}
+
+
+def test_a_batch_whose_bytes_were_lost_on_the_way_is_extracted_anew_when_its_tasks_are_cleared(dr7: Pipeline) -> None:
+    """In the same DAG run: stage, extract, validate and publish, in this order."""
+    planned = dr7.planned(replace(RUN_4192, bands=("u", "r", "z")))
+    staged = dr7.stage(dr7.mirror(planned))
+    store = dr7.services.store
+    (lost,) = [entry for entry in staged.entries if entry.frame.band == "z"]
+    store.write(lost.staged, b"\0" * (lost.plain_size or 0))
+    dr7.extract(staged)
+    dr7.validate(staged)
+    assert dr7.outcomes(Stage.EXTRACT)[DR7["z"]].outcome == "checksum_mismatch"
+    staged = dr7.stage(planned_again := dr7.mirror(planned))
+    assert planned_again.entries == staged.entries
+    assert [one.outcome for one in dr7.extract(staged)] == ["ok"] * 3
+    assert not store.exists(f"{staged.extracted}/_validation.json")
+    with pytest.raises(ValidationFailed, match="was not validated as it is now: clear its validate task"):
+        dr7.publish(staged)
+    dr7.validate(staged)
+    dr7.publish(staged)
+    assert dr7.catalogue(planned) == {DR7[band]: COUNTS[DR7[band]] for band in "urz"}
+    row = dr7.outcomes(Stage.EXTRACT)[DR7["z"]]
+    assert (row.outcome, row.attempts) == ("ok", 2)
+    sums_agree(dr7, planned.batch)
+    assert dr7.summary()["frames"] == {"published": 3}
+
+
+def test_a_field_of_which_the_archive_lacks_a_band_is_told(dr12: Pipeline) -> None:
+    dr12.file(DR12["g"]).unlink()
+    planned = dr12.planned(Selection.parse("dr12", bands="ugi"))
+    assert [entry.frame.band for entry in planned.entries] == ["i", "u"]
+    dr12.finish(dr12.stage(dr12.mirror(planned)))
+    assert dr12.summary()["frames"] == {"published": 2, "not_in_archive": 1}
+    assert [problem["frame"] for problem in dr12.report()["problems"]] == [DR12["g"]]
 
 
 def test_runs_that_overlap_publish_a_frame_once(dr7: Pipeline) -> None:
@@ -178,7 +277,10 @@ def test_runs_that_overlap_publish_a_frame_once(dr7: Pipeline) -> None:
     with pytest.raises(ValidationFailed, match=f"1 of the 2 frames .* the first {DR7['u']} by batch {one.batch}"):
         second.publish(staged)
     assert second.catalogue(other) == {}
+    with pytest.raises(RunIncomplete, match="2 frames stopped on the way"):
+        second.summary()
     third = dr7.again("manual__3")
     rest = third.planned(replace(RUN_4192, bands=("u", "z")))
     third.finish(third.stage(third.mirror(rest)))
     assert third.catalogue(rest) == {DR7["z"]: COUNTS[DR7["z"]]}
+    assert (first.summary()["frames"], third.summary()["frames"]) == ({"published": 2}, {"published": 1})

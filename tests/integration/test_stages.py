@@ -150,20 +150,54 @@ def test_every_stage_run_twice_does_nothing_the_second_time(small: Pipeline, unp
     small.validate(staged)
     assert len([a for a in small.services.ledger.attempts("manual__1") if a.stage == Stage.EXTRACT]) == 1
     uri = small.publish(staged)
-    published, told = times(store, planned.published), figures(small, Stage.PUBLISH)
+    late = (Stage.EXTRACT, Stage.VALIDATE, Stage.PUBLISH)
+    published, told = times(store, planned.published), [figures(small, name) for name in late]
+    whole = small.summary()
     assert small.publish(staged) == uri
     small.validate(staged)
     assert small.extract(staged) == []
     assert times(store, planned.published) == published
-    assert figures(small, Stage.PUBLISH) == told
-    assert all(row.again for row in small.outcomes(Stage.PUBLISH).values())
+    assert [figures(small, name) for name in late] == told
+    for name in late:
+        rows = small.outcomes(name).values()
+        assert all(row.again and row.attempts > 1 for row in rows)
     sums_agree(small, planned.batch)
+    after = small.summary()
+    for part in ("frames", "sources", "checks"):
+        assert after[part] == whole[part]
+    for name in Stage:
+        assert after["stages"][name]["bytes"] == whole["stages"][name]["bytes"]
+    assert whole["stages"]["mirror"]["bytes"] == sum(small.file(frame).stat().st_size for frame in (U, R))
 
     # The next ingestion has nothing to do at all.
     later = small.again()
     nothing = later.plan()
     assert (nothing.found, nothing.published, nothing.planned, nothing.batches) == (2, 2, 0, [])
     assert later.summary()["frames"] == {}
+
+
+def test_two_dag_runs_that_plan_the_same_batch_both_end_whole(small: Pipeline, unpacked: list[str]) -> None:
+    """The second had planned it before the first published it."""
+    later = small.again()
+    planned = small.planned()
+    assert later.planned().batch == planned.batch
+    small.finish(small.stage(small.mirror(planned)))
+    before = times(small.services.store, planned.published)
+    staged = later.stage(later.mirror(planned))
+    assert later.extract(staged) == []
+    later.finish(staged)
+    assert times(small.services.store, planned.published) == before
+    assert len(unpacked) == 2
+    for one, again in ((small, False), (later, True)):
+        sums_agree(one, planned.batch)
+        report = one.summary()
+        assert report["frames"] == {"published": 2}
+        assert report["sources"] == {"u": COUNTS[U], "r": COUNTS[R]}
+        for name in list(Stage)[1:]:
+            figures_of_stage = report["stages"][name]
+            assert (figures_of_stage["frames"], figures_of_stage["again"]) == (2, 2 * again)
+            assert bool(figures_of_stage["bytes"]) is (name in (Stage.MIRROR, Stage.STAGE, Stage.EXTRACT) and not again)
+        assert bool(report["checks"]["made"]) is not again
 
 
 def test_another_ingestion_finds_frames_that_are_staged(small: Pipeline, unpacked: list[str]) -> None:
@@ -275,17 +309,36 @@ def test_a_publication_interrupted_before_the_ledger_is_completed_by_the_next_at
     assert broken.outcomes(Stage.PUBLISH) == {}
     published = times(store, planned.published)
 
-    # An ingestion that comes before the next attempt finds nothing to extract either.
+    # An ingestion that comes before the next attempt sees what readers see, and tells the ledger in the run's name.
     later = broken.again()
-    assert later.plan().planned == 2
+    found = later.plan()
+    assert (found.published, found.planned) == (2, 0)
     assert later.extract(staged) == []
+    assert later.summary()["frames"] == {}
+    assert {f: (r.outcome, r.sources, r.again) for f, r in broken.outcomes(Stage.PUBLISH).items()} == {
+        U: ("ok", COUNTS[U], True), R: ("ok", COUNTS[R], True),
+    }  # fmt: skip
 
     assert broken.publish(staged) == store.uri(planned.published)
     assert times(store, planned.published) == published
     assert {f: (r.outcome, r.sources) for f, r in broken.outcomes(Stage.PUBLISH).items()} == {
         U: ("ok", COUNTS[U]), R: ("ok", COUNTS[R]),
     }  # fmt: skip
+    assert broken.summary()["frames"] == {"published": 2}
     assert later.plan().planned == 0
+
+
+def test_a_catalogue_that_was_removed_is_made_anew(small: Pipeline, unpacked: list[str]) -> None:
+    planned = small.planned()
+    small.finish(small.stage(small.mirror(planned)))
+    small.services.store.delete(planned.published)
+    later = small.again()
+    once_more = later.planned()
+    assert once_more.batch == planned.batch
+    later.finish(later.stage(later.mirror(once_more)))
+    assert later.catalogue(once_more) == {U: COUNTS[U], R: COUNTS[R]}
+    assert len(unpacked) == 2  # the staged files were still there
+    assert later.summary()["frames"] == {"published": 2}
 
 
 def test_a_published_batch_says_what_made_it(small: Pipeline) -> None:

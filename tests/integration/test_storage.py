@@ -258,14 +258,22 @@ def test_a_damaged_object_is_not_handed_out(mirror: S3Mirror) -> None:
     mirror.client.put_object(Bucket=mirror.bucket, Key=KEY, Body=damaged, Metadata=metadata)
     assert mirror.find(KEY) == known  # the head tells nothing
     with pytest.raises(
-        ChecksumMismatch, match=f"s3://{mirror.bucket}/{KEY} came out with SHA-256 .* Remove the object"
+        ChecksumMismatch, match=f"s3://{mirror.bucket}/{KEY} came out with SHA-256 .* The object was removed"
     ):
         mirror.get(KEY, known.sha256)
+    assert mirror.find(KEY) is None  # or no ingestion would fetch it again
+    mirror.delete(KEY)
+    with pytest.raises(StorageError, match=f"S3 could not read s3://{mirror.bucket}/{KEY}: "):
+        mirror.get(KEY, known.sha256)
+
+
+def test_deleting_an_object_leaves_the_others_and_nothing_is_nothing(mirror: S3Mirror) -> None:
+    for key in (KEY, KEY + "2"):
+        mirror.put(key, CONTENT, facts(CONTENT), {})
     mirror.delete(KEY)
     mirror.delete(KEY)
     assert mirror.find(KEY) is None
-    with pytest.raises(StorageError, match=f"S3 could not read s3://{mirror.bucket}/{KEY}: "):
-        mirror.get(KEY, known.sha256)
+    assert mirror.get(KEY + "2", facts(CONTENT).sha256) == CONTENT
 
 
 def test_an_object_of_somebody_else_is_not_taken_for_ours(mirror: S3Mirror) -> None:
