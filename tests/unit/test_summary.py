@@ -10,15 +10,17 @@ import pytest
 from kira.ledger import Context, Ledger, Outcome, Record, Stage
 from kira.sdss import FrameId
 from kira.sdss.archive import Archive
+from kira.stages.extraction import OUTCOMES
 from kira.stages.plan import report_path
 from kira.stages.summary import RunIncomplete, summarize
 from kira.stages.work import Services
-from kira.storage import catalogue_folder, open_store
+from kira.storage import Manifest, open_store
 
 RUN = "manual__1"
 CONTEXT = Context("batch-1", "shared", "dr7", "kira-1", RUN)
 FU, FG, FR, FI, FZ = (FrameId.parse(f"dr7-40-004192-4-0300-{band}") for band in "ugriz")
 OK = Outcome.OK
+MANIFEST = Manifest(CONTEXT.batch, CONTEXT.archive, CONTEXT.release, CONTEXT.profile, "plan", RUN, ())
 
 
 @pytest.fixture
@@ -32,7 +34,8 @@ def services(tmp_path: Path) -> Services:
 
 def planned(services: Services, frames: int, missing: int = 0) -> None:
     """As the plan stage leaves it."""
-    plan = {"release": "dr7", "profile": "kira-1", "planned": frames, "missing": missing, "batches": ["file:///x"]}
+    batches = [MANIFEST.save(services.store)] if frames else []
+    plan = {"release": "dr7", "profile": "kira-1", "planned": frames, "missing": missing, "batches": batches}
     services.store.write(report_path("shared", RUN, "plan"), json.dumps(plan).encode())
 
 
@@ -53,7 +56,8 @@ def test_a_run_in_which_everything_happened(services: Services) -> None:
     tell(services, Stage.EXTRACT, failed, *done)
     tell(services, Stage.VALIDATE, *(Record(f, OK, checks=8) for f in (FR, FI, FZ)))
     tell(services, Stage.PUBLISH, Record(FR, OK, sources=10), Record(FI, OK, sources=0), Record(FZ, OK, sources=7))
-    services.store.write(f"{catalogue_folder('shared', 'dr7', 'kira-1')}/batch=batch-1/part", b"x")
+    rows = [{"frame": str(frame), "outcome": "ok"} for frame in (FR, FI, FZ)]
+    services.store.write(f"{MANIFEST.published}/{OUTCOMES}", "".join(json.dumps(r) + "\n" for r in rows).encode())
     began = datetime(2026, 11, 22, 8, tzinfo=UTC)
     for number in range(2):
         start = began + timedelta(hours=number)
@@ -74,6 +78,7 @@ def test_a_run_in_which_everything_happened(services: Services) -> None:
     }  # fmt: skip
     assert all(problem["advice"] for problem in report["problems"])
     assert report["stuck"] == []
+    assert report["synthetic"] is False
     assert report["catalogue"].endswith("/shared/catalog/dr7/kira-1")
 
 
@@ -107,6 +112,15 @@ def test_sums_that_disagree_fail_the_run_after_the_report(services: Services, fr
     with pytest.raises(RunIncomplete, match=f"{frames + missing} frames were planned or found missing, but 1 have"):
         summarize(services, RUN)
     assert services.store.exists(report_path("shared", RUN, "report"))
+
+
+def test_a_run_of_which_a_published_frame_is_synthetic_says_so(services: Services) -> None:
+    planned(services, 2)
+    for frame in (FR, FU):
+        tell(services, Stage.PUBLISH, Record(frame, OK))
+    rows = [{"frame": str(frame), "outcome": "ok", "synthetic": frame is FU} for frame in (FR, FU)]
+    services.store.write(f"{MANIFEST.published}/{OUTCOMES}", "".join(json.dumps(r) + "\n" for r in rows).encode())
+    assert summarize(services, RUN)["synthetic"] is True
 
 
 def test_another_run_s_outcomes_of_the_same_batch_are_not_this_run_s(services: Services) -> None:
