@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
 from real_frames import FPC, plain
 
 from kira.extraction import Parameters
@@ -56,10 +55,9 @@ def tries(task: Task) -> list[Measured] | None:
     return None
 
 
-@pytest.mark.parametrize("order", [(GOOD, DEADLY), (DEADLY, GOOD)])
-def test_a_frame_that_kills_its_worker(shared_sdss: Path, tmp_path: Path, order: tuple[str, str]) -> None:
+def test_a_frame_that_kills_its_worker(shared_sdss: Path, tmp_path: Path) -> None:
     store = open_store(f"file://{tmp_path}")
-    entries = tuple(entry(shared_sdss, store, text) for text in order)
+    entries = tuple(entry(shared_sdss, store, text) for text in (GOOD, DEADLY))
     measured = tries(Task(store.url, "attempt", 0, Parameters(), entries))
     assert measured
     by_frame = {one.frame: one for one in measured}
