@@ -35,11 +35,11 @@ test: lint test-unit test-integration test-e2e ## set up, and all tests: linters
 
 test-unit: ## the quick tests
 	@scripts/setup test
-	@.venv/bin/python -m pytest -n auto --dist worksteal tests/unit
+	@.venv/bin/python -m pytest -n auto --dist worksteal -m "not integration" tests/unit
 
 test-integration: ## real S3, HDFS and Spark
 	@scripts/setup test
-	@.venv/bin/python -m pytest tests/integration
+	@.venv/bin/python -m pytest -m integration tests/integration tests/unit
 
 test-e2e: ## Airflow's own scheduler from the archive to the catalogue
 	@scripts/setup test

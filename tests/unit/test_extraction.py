@@ -9,7 +9,7 @@ import pytest
 import sep
 from astropy.io import fits
 from astropy.wcs import WCS
-from real_frames import COUNTS, FPC, FRAME, extraction, frame
+from real_frames import COUNTS, FPC, FRAME, M2, extraction, frame
 
 from kira.errors import ExtractionFailed, InvalidInput
 from kira.extraction import COLUMNS, Flag, Parameters, extract
@@ -39,7 +39,8 @@ def field(stars: list[tuple[float, float, float]], shape: tuple[int, int] = (200
 STARS = [(50.0, 40.0, 5000.0), (210.25, 150.5, 3000.0), (120.0, 100.0, 1000.0)]
 
 
-@pytest.mark.parametrize("text", COUNTS)
+# The crowded field takes as long as all others together: it runs with the slower tests.
+@pytest.mark.parametrize("text", [pytest.param(t, marks=pytest.mark.integration) if t == M2 else t for t in COUNTS])
 def test_counts_of_real_frames(shared_sdss: Path, text: str) -> None:
     found = extraction(shared_sdss, text)
     assert found.n_sources == len(found.table) == COUNTS[text]

@@ -45,6 +45,7 @@ def only_failure(report: Report) -> Check:
     return report.failed[0]
 
 
+@pytest.mark.integration  # with the crowded field, which takes seconds
 def test_real_frames_pass(shared_sdss: Path) -> None:
     found = {text: extraction(shared_sdss, text) for text in COUNTS}
     table = pa.concat_tables([to_table(FrameId.parse(text), e) for text, e in found.items()])
