@@ -15,6 +15,9 @@ from kira.stack.local import LocalStack
 # The real archive holds 17 TB; somebody who says no more than ARCHIVE=sdss gets a few well-known frames.
 SDSS_DEFAULTS = {"release": "dr12", "runs": "94", "camcols": "1", "fields": "11-13"}
 
+# DAS keeps DR1 to DR7 in one tree: whatever is in it counts as its last release.
+_WITH_A_TREE = tuple(release for release in ALL_RELEASES if release.service is Service.SAS or release.number == 7)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -109,18 +112,13 @@ def _served(name: str, folder: Path, stack: LocalStack) -> Source:
 
 
 def releases_in(folder: Path) -> tuple[Release, ...]:
-    """Releases that a folder has frames of; whatever is in the DAS tree counts as its last release, DR7."""
-    return tuple(
-        release
-        for release in ALL_RELEASES
-        if (release.service is Service.SAS or release.number == 7)
-        and (folder / str(release.service) / release.frames_root).is_dir()
-    )
+    """Releases that a folder has frames of."""
+    return tuple(release for release in _WITH_A_TREE if (folder / str(release.service) / release.frames_root).is_dir())
 
 
 def _releases_at(archive: Archive) -> tuple[Release, ...]:
     with ArchiveClient(archive) as client:
-        return tuple(r for r in ALL_RELEASES if (r.service is Service.SAS or r.number == 7) and client.has_release(r))
+        return tuple(release for release in _WITH_A_TREE if client.has_release(release))
 
 
 def _name(text: str) -> str:

@@ -13,6 +13,7 @@ from kira.ledger import Ledger, Outcome, Stage
 from kira.stack.airflow_server import AirflowApi
 from kira.stack.config import StackConfig
 from kira.stack.supervision import Supervisor
+from kira.stages.extraction import PROGRESS
 from kira.stages.plan import report_path
 from kira.storage import Store
 
@@ -173,8 +174,8 @@ class Watch:
         for plan in self._plans.values():
             for uri in plan["batches"]:
                 folder = self.store.path_of(uri).rpartition("/")[0]
-                if self.store.exists(f"{folder}/progress.json"):
-                    done += int(json.loads(self.store.read(f"{folder}/progress.json"))["frames"])
+                if self.store.exists(f"{folder}/{PROGRESS}"):
+                    done += int(json.loads(self.store.read(f"{folder}/{PROGRESS}"))["frames"])
         return done
 
 

@@ -14,11 +14,10 @@ from collections.abc import Iterable, Sequence
 
 from kira.extraction import Parameters
 from kira.ledger import Outcome
-from kira.stages.extraction import Measured, Task, extract_batch, finished, run_task
+from kira.stages.extraction import PROGRESS, Measured, Task, extract_batch, finished, run_task
 from kira.storage import Manifest, Store, open_store
 
 log = logging.getLogger("kira.extract")
-PROGRESS = "progress.json"
 _PROGRESS_SECONDS = 2.0
 
 

@@ -88,8 +88,7 @@ class Supervisor:
             return None
 
     def start(self, configuration: Path, environment: dict[str, str]) -> None:
-        """Start supervisord, which starts everything."""
-        self.sweep()
+        """Start supervisord, which starts everything; `sweep` first."""
         command = [str(Path(sys.executable).with_name("supervisord")), "-c", str(configuration)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:

@@ -40,6 +40,8 @@ OUTCOMES = "_outcomes.jsonl"
 MANIFEST = "_manifest.jsonl"
 JOB = "_job.json"
 VALIDATION = "_validation.json"
+PROGRESS = "progress.json"
+"""In the folder of a batch: about how many of its frames a running job has extracted."""
 _DEADLY = (
     "the worker died at this frame in every try: out of memory, or a crash in compiled code; left out, so that the "
     "others of the batch come through"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
 
 from kira.errors import (
     ArchiveUnavailable,
@@ -25,7 +24,6 @@ from kira.sdss.archive import Archive
 from kira.storage import Entry, Manifest, S3Mirror, Store
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 _OUTCOMES: dict[type[Exception], Outcome] = {
     NotInArchive: Outcome.NOT_IN_ARCHIVE,
