@@ -37,12 +37,44 @@ class ExtractionFailed(KiraError):
     """A usable frame could not be measured (SEP's buffers are too small for it); the text says what ran over."""
 
 
+class OutOfMemory(ExtractionFailed):
+    """A frame needs more memory than a worker may have, also when it is alone in its task."""
+
+
+class TimedOut(ExtractionFailed):
+    """A frame took longer than it may, also when it was alone in its task."""
+
+
+class WorkerDied(ExtractionFailed):
+    """Spark's Python worker died at a frame, also when the frame was alone: killed, or a crash in compiled code."""
+
+
+class Quarantined(ChecksumMismatch):
+    """Bytes of a frame did not have the checksum that they should have, so often that it is not tried again by itself."""
+
+
 class StorageError(KiraError):
     """S3, HDFS or a file system refused or lost an operation."""
 
 
 class ValidationFailed(KiraError):
     """A batch is not fit to be published; the text says which check failed and on what."""
+
+
+class SparkTaskFailed(KiraError):
+    """Spark gave up a task of a batch after all its attempts; the text says at what."""
+
+
+class SparkDriverFailed(KiraError):
+    """The driver of a Spark job ended with an error of its own; the text says which."""
+
+
+class SparkDriverKilled(KiraError):
+    """The driver of a Spark job ended without a word: it was killed."""
+
+
+class BatchGivenUp(KiraError):
+    """A batch has used up its budget of attempts; a person has to look before it is tried again."""
 
 
 class StackError(KiraError):
