@@ -50,7 +50,7 @@ class WorkerDied(ExtractionFailed):
 
 
 class Quarantined(ChecksumMismatch):
-    """Bytes of a frame did not have the checksum that they should have, so often that it is not tried again by itself."""
+    """Bytes of a frame had another checksum than they should have so often that they are not fetched again."""
 
 
 class StorageError(KiraError):
