@@ -4,18 +4,22 @@ A frame arrives whole or not at all: cut connections are taken up where they bro
 lengths are compared. Whether the bytes are a frame is not judged here; the integrity check does that.
 """
 
+import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
-from kira.errors import InvalidInput, NotInArchive
+from kira.errors import ArchiveUnavailable, InvalidInput, NotInArchive
 from kira.sdss.fetcher import Fetcher
 from kira.sdss.identifiers import FrameId, frames_folder
+from kira.sdss.index_page import IndexEntry
+from kira.sdss.listing import Folder, Listed, in_order, read_checksums
 from kira.sdss.releases import Release, Service
-from kira.sdss.runlist import frames_from_run_list, read_run_list
+from kira.sdss.runlist import folders_from_run_list, read_run_list
 from kira.sdss.selection import Numbers, Selection
 from kira.sdss.transfer import RemoteFile
 from kira.sdss.urls import checked_url
@@ -26,7 +30,9 @@ NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,39}"
 """What an archive may be called: the name becomes part of S3 keys and HDFS paths."""
 
 _DIRECT = 50  # Up to so many folders are asked for by name; for more it is cheaper to list what is there.
+_CHECKSUMS = ".sha1sum"
 _MIB = 1024 * 1024
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -170,31 +176,42 @@ class ArchiveClient:
         """Whether the archive has the folder under which the frames of a release lie; DAS keeps all in the same."""
         return self._index(f"{self.archive.base(release)}/{release.frames_root}/") is not None
 
-    def list_frames(self, selection: Selection) -> Iterator[FrameId]:
-        """Frames of a selection that the archive's index pages show, in the order of `FrameId`.
+    def folders(self, selection: Selection, *, threads: int = 4) -> Iterator[Folder]:
+        """Folders of frames that the archive has, with what their index pages list, in order of run and camcol.
 
-        Only folders that the selection asks for are visited; one that is missing has no frames. Where DAS has several
+        Only folders that the selection asks for are visited; one that is missing is not yielded. Where DAS has several
         reruns of a run, the highest number that has corrected frames wins, as it replaced the others.
+
+        Parameters
+        ----------
+        selection : Selection
+        threads : int
+            Pages that are asked for at a time. Only a few folders are read ahead of the one that is yielded.
 
         Raises
         ------
         NotInArchive
-            If there are no frames because the archive does not have the release at all.
+            If there are no folders because the archive does not have the release at all.
         ArchiveUnavailable
             If an index page cannot be read whole: half of one would look like missing frames.
         """
-        base, found = self.archive.base(selection.release), False
-        for run, rerun, camcol in self._folders(selection):
-            names = self._index(f"{base}/{frames_folder(selection.release, run, rerun, camcol)}/")
-            found = found or names is not None
-            frames = (_frame(name, selection.release, rerun) for name in names or ())
-            yield from sorted(f for f in frames if f and f.run == run and f.camcol == camcol and f in selection)
+        found = False
+
+        def read(place: tuple[int, int, int]) -> Folder | None:
+            return self._read_folder(selection, *place)
+
+        for folder in in_order(read, self._places(selection, threads), threads):
+            found = found or folder is not None
+            if folder is not None:
+                yield folder
         if not found and not self.has_release(selection.release):
-            root = f"{base}/{selection.release.frames_root}/"
+            root = f"{self.archive.base(selection.release)}/{selection.release.frames_root}/"
             raise NotInArchive(f"Archive {self.archive.name} has no {selection.release}: there is no {root}")
 
-    def list_from_run_list(self, selection: Selection) -> Iterator[FrameId]:
-        """Frames of a selection that should exist by the `runList.par` of a release from DR8, asking one file only.
+    def folders_from_run_list(self, selection: Selection) -> Iterator[Folder]:
+        """Folders of frames that should exist by the `runList.par` of a release from DR8, asking one file only.
+
+        Sizes, dates and checksums are not known then.
 
         Raises
         ------
@@ -206,7 +223,17 @@ class ArchiveClient:
             raise InvalidInput(f"{release} has no runList.par; list the archive's folders instead.")
         url = f"{self.archive.base(release)}/{release.root}/photo/redux/runList.par"
         text = self._fetcher.get(url).content.decode(errors="replace")
-        yield from frames_from_run_list(read_run_list(text), selection)
+        yield from folders_from_run_list(read_run_list(text), selection)
+
+    def list_frames(self, selection: Selection, *, threads: int = 1) -> Iterator[FrameId]:
+        """Frames of a selection that the archive's index pages show, in the order of `FrameId`; see `folders`."""
+        for folder in self.folders(selection, threads=threads):
+            yield from (listed.frame for listed in folder.listed)
+
+    def list_from_run_list(self, selection: Selection) -> Iterator[FrameId]:
+        """Frames of a selection that should exist by a run list; see `folders_from_run_list`."""
+        for folder in self.folders_from_run_list(selection):
+            yield from (listed.frame for listed in folder.listed)
 
     def head(self, frame: FrameId) -> RemoteFile:
         """Ask for size, date and tag of a frame without its bytes."""
@@ -241,32 +268,71 @@ class ArchiveClient:
             resumed=transfer.resumed,
         )
 
-    def _folders(self, selection: Selection) -> Iterator[tuple[int, int, int]]:
+    def _places(self, selection: Selection, threads: int) -> Iterator[tuple[int, int, int]]:
         """Run, rerun and camcol of each folder that may have frames of a selection, in order."""
         release = selection.release
         root = f"{self.archive.base(release)}/{release.frames_root}"
-        if release.service is Service.SAS:
-            for rerun in release.reruns:
-                for run in self._numbered(f"{root}/{rerun}/", selection.runs):
-                    for camcol in self._numbered(f"{root}/{rerun}/{run}/", selection.camcols):
-                        yield run, rerun, camcol
-            return
-        for run in self._numbered(f"{root}/", selection.runs):
+
+        def of_run_in_sas(place: tuple[int, int]) -> list[tuple[int, int, int]]:
+            run, rerun = place
+            return [(run, rerun, c) for c in self._numbered(f"{root}/{rerun}/{run}/", selection.camcols)]
+
+        def of_run_in_das(run: int) -> list[tuple[int, int, int]]:
             for rerun in reversed(self._numbered(f"{root}/{run}/", Numbers())):
                 camcols = self._numbered(f"{root}/{run}/{rerun}/corr/", Numbers()) if rerun in release.reruns else []
-                yield from ((run, rerun, camcol) for camcol in camcols if camcol in selection.camcols)
                 if camcols:
-                    break
+                    return [(run, rerun, camcol) for camcol in camcols if camcol in selection.camcols]
+            return []
+
+        if release.service is Service.SAS:
+            runs = ((run, r) for r in release.reruns for run in self._numbered(f"{root}/{r}/", selection.runs))
+            places = in_order(of_run_in_sas, runs, threads)
+        else:
+            places = in_order(of_run_in_das, self._numbered(f"{root}/", selection.runs), threads)
+        for of_run in places:
+            yield from of_run
+
+    def _read_folder(self, selection: Selection, run: int, rerun: int, camcol: int) -> Folder | None:
+        """What is listed in one folder, or None if there is no such folder."""
+        release = selection.release
+        url = f"{self.archive.base(release)}/{frames_folder(release, run, rerun, camcol)}/"
+        entries = self._index(url)
+        if entries is None:
+            return None
+        listed = []
+        checksums = self._checksums(url, entries)
+        for name, entry in entries.items():
+            frame = _frame(name, release, rerun)
+            if frame and frame.run == run and frame.camcol == camcol and frame in selection:
+                listed.append(Listed(frame, entry.size, entry.date, checksums.get(name, "")))
+        return Folder(release, run, rerun, camcol, tuple(sorted(listed)))
+
+    def _checksums(self, url: str, entries: Mapping[str, IndexEntry]) -> dict[str, str]:
+        """SHA-1 by file name from the checksum files of a folder; nothing from one that cannot be believed."""
+        known: dict[str, str] = {}
+        for name in sorted(entries):
+            # One that is for a single file would be one more request for each frame.
+            if not name.endswith(_CHECKSUMS) or name.removesuffix(_CHECKSUMS) in entries:
+                continue
+            where = url + quote(name)
+            try:
+                text = self._fetcher.get(where).content.decode("ascii")
+                known |= read_checksums(text)
+            except (InvalidInput, UnicodeDecodeError, NotInArchive, ArchiveUnavailable) as error:
+                reason = "it is no text" if isinstance(error, UnicodeDecodeError) else str(error)
+                _log.warning("%s: the published checksums are not used: %s", where, reason)
+                return {}
+        return known
 
     def _numbered(self, url: str, numbers: Numbers) -> list[int]:
         """Folders to descend into: those asked for by number, or those that the index page shows."""
         if 0 < sum(high - low + 1 for low, high in numbers.ranges) <= _DIRECT:
             return list(numbers)
-        names = self._index(url) or frozenset()
+        names = self._index(url) or {}
         return sorted(int(n) for n in names if re.fullmatch(r"[1-9]\d{0,5}", n, re.ASCII) and int(n) in numbers)
 
-    def _index(self, url: str) -> frozenset[str] | None:
-        """Names in a folder, or None if there is no such folder."""
+    def _index(self, url: str) -> dict[str, IndexEntry] | None:
+        """Names in a folder with what is said of them, or None if there is no such folder."""
         try:
             return self._fetcher.index(url)
         except NotInArchive:

@@ -20,7 +20,7 @@ from tenacity import (
 
 from kira import __version__
 from kira.errors import ArchiveUnavailable
-from kira.sdss.index_page import read_index
+from kira.sdss.index_page import IndexEntry, read_index
 from kira.sdss.transfer import RemoteFile, Transfer, TryAgainError, described, judge
 from kira.sdss.urls import redirected
 
@@ -68,8 +68,8 @@ class Fetcher:
         transfer = Transfer(url, self._max_bytes)
         return self._persist(url, lambda: self._receive(transfer))
 
-    def index(self, url: str) -> frozenset[str]:
-        """Names in a folder, by its index page; half a page is tried again, from its beginning."""
+    def index(self, url: str) -> dict[str, IndexEntry]:
+        """What is in a folder, by its index page; half a page is tried again, from its beginning."""
         return self._persist(url, lambda: read_index(url, self._receive(Transfer(url, self._max_bytes)).content))
 
     def head(self, url: str) -> RemoteFile:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from kira.errors import InvalidInput
 from kira.sdss.identifiers import FrameId
+from kira.sdss.listing import Folder, Listed
 from kira.sdss.selection import Selection
 
 _TABLE = "RUNDATA"
@@ -85,17 +86,22 @@ def read_run_list(text: str) -> tuple[ImagingRun, ...]:
     return tuple(runs.values())
 
 
-def frames_from_run_list(runs: Iterable[ImagingRun], selection: Selection) -> Iterator[FrameId]:
-    """Frames of a selection that exist by a run list: reduced, of the release's rerun, in `FrameId` order."""
+def folders_from_run_list(runs: Iterable[ImagingRun], selection: Selection) -> Iterator[Folder]:
+    """Folders of frames of a selection that exist by a run list: reduced, of the release's rerun, in order."""
     release = selection.release
     asked = (r for r in runs if r.done and r.rerun in release.reruns and r.run in selection.runs)
     bands = sorted(selection.bands)
     for run in sorted(asked, key=lambda r: (r.run, r.rerun)):
         fields = [f for f in range(run.first_field, run.last_field + 1) if f in selection.fields]
         for camcol in (c for c in range(1, 7) if c in selection.camcols):
-            for field in fields:
-                for band in bands:
-                    yield FrameId(release, run.run, run.rerun, camcol, field, band)
+            frames = (FrameId(release, run.run, run.rerun, camcol, field, band) for field in fields for band in bands)
+            yield Folder(release, run.run, run.rerun, camcol, tuple(map(Listed, frames)))
+
+
+def frames_from_run_list(runs: Iterable[ImagingRun], selection: Selection) -> Iterator[FrameId]:
+    """Frames of a selection that exist by a run list, in `FrameId` order; see `folders_from_run_list`."""
+    for folder in folders_from_run_list(runs, selection):
+        yield from (listed.frame for listed in folder.listed)
 
 
 def read_triples(text: str) -> tuple[Triple, ...]:

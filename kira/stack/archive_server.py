@@ -158,7 +158,7 @@ def _row(name: str, target: Path) -> str:
     changed = datetime.fromtimestamp(status.st_mtime, UTC)
     return (
         f'<tr><td><a href="{quote(os.fsencode(name), safe="")}{slash}">{text}{slash}</a></td>'
-        f"<td>{changed:%Y-%m-%d %H:%M}</td><td>{'-' if slash else status.st_size}</td></tr>"
+        f"<td>{changed:%Y-%m-%d %H:%M:%S}</td><td>{'-' if slash else status.st_size}</td></tr>"
     )
 
 
