@@ -1,3 +1,5 @@
+from datetime import date
+
 import pytest
 
 from kira.errors import InvalidInput
@@ -45,3 +47,14 @@ def test_what_is_no_release(text: str) -> None:
 def test_numbers_out_of_range(number: int) -> None:
     with pytest.raises(InvalidInput):
         Release(number)
+
+
+def test_each_release_has_a_date_of_its_own() -> None:
+    dates = [release.date for release in ALL_RELEASES]
+    assert dates == sorted(set(dates))
+    assert [Release.of_date(day) for day in dates] == list(ALL_RELEASES)
+
+
+def test_no_release_on_that_date() -> None:
+    with pytest.raises(InvalidInput, match=r"No SDSS data release is dated 2008-10-30; the nearest is dr7.*2008-10-31"):
+        Release.of_date(date(2008, 10, 30))
