@@ -9,6 +9,9 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from threading import Lock
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -18,7 +21,8 @@ from kira.sdss.fetcher import Fetcher
 from kira.sdss.identifiers import FrameId, frames_folder
 from kira.sdss.index_page import IndexEntry
 from kira.sdss.listing import Folder, Listed, in_order, read_checksums
-from kira.sdss.releases import Release, Service
+from kira.sdss.positions import FieldPositions, FieldsByPlace
+from kira.sdss.releases import ALL_RELEASES, Release, Service
 from kira.sdss.runlist import folders_from_run_list, read_run_list
 from kira.sdss.selection import Numbers, Selection
 from kira.sdss.transfer import RemoteFile
@@ -32,6 +36,7 @@ NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,39}"
 _DIRECT = 50  # Up to so many folders are asked for by name; for more it is cheaper to list what is there.
 _CHECKSUMS = ".sha1sum"
 _MIB = 1024 * 1024
+_FIELD_LIST_BYTES = 4096 * _MIB  # that of SDSS has 336 MB
 _log = logging.getLogger(__name__)
 
 
@@ -150,6 +155,8 @@ class ArchiveClient:
         max_bytes: int = 256 * _MIB,
     ) -> None:
         self.archive = archive
+        self._positions: dict[str, FieldPositions] = {}
+        self._positions_lock = Lock()
         self._fetcher = Fetcher(
             connections=connections,
             timeout=timeout,
@@ -190,17 +197,20 @@ class ArchiveClient:
 
         Raises
         ------
+        InvalidInput
+            If a patch of sky is asked for and the archive does not have the positions of the fields.
         NotInArchive
             If there are no folders because the archive does not have the release at all.
         ArchiveUnavailable
             If an index page cannot be read whole: half of one would look like missing frames.
         """
         found = False
+        fields = self._fields_in_sky(selection)
 
         def read(place: tuple[int, int, int]) -> Folder | None:
-            return self._read_folder(selection, *place)
+            return self._read_folder(selection, *place, fields)
 
-        for folder in in_order(read, self._places(selection, threads), threads):
+        for folder in in_order(read, self._places(selection, fields, threads), threads):
             found = found or folder is not None
             if folder is not None:
                 yield folder
@@ -216,14 +226,16 @@ class ArchiveClient:
         Raises
         ------
         InvalidInput
-            If the release is in DAS, which has no such list, or the list is not of its form.
+            If the release is in DAS, which has no such list, or the list is not of its form, or a patch of sky is
+            asked for and the archive does not have the positions of the fields.
         """
         release = selection.release
         if release.service is Service.DAS:
             raise InvalidInput(f"{release} has no runList.par; list the archive's folders instead.")
+        fields = self._fields_in_sky(selection)
         url = f"{self.archive.base(release)}/{release.root}/photo/redux/runList.par"
         text = self._fetcher.get(url).content.decode(errors="replace")
-        yield from folders_from_run_list(read_run_list(text), selection)
+        yield from folders_from_run_list(read_run_list(text), selection, fields)
 
     def list_frames(self, selection: Selection, *, threads: int = 1) -> Iterator[FrameId]:
         """Frames of a selection that the archive's index pages show, in the order of `FrameId`; see `folders`."""
@@ -268,31 +280,95 @@ class ArchiveClient:
             resumed=transfer.resumed,
         )
 
-    def _places(self, selection: Selection, threads: int) -> Iterator[tuple[int, int, int]]:
-        """Run, rerun and camcol of each folder that may have frames of a selection, in order."""
+    def positions(self, release: Release) -> FieldPositions:
+        """Where the fields of a release are, from the archive's `window_flist.fits`; read once, then remembered.
+
+        DAS has no such list. As all releases show the same imaging runs on the same sky, that of the newest release
+        which the archive has one of is taken for it; a run that was dropped later is then in no patch of sky.
+
+        Raises
+        ------
+        InvalidInput
+            If the archive has no such list.
+        ArchiveUnavailable
+            If it cannot be read.
+        """
+        asked = (release,) if release.field_list else tuple(r for r in reversed(ALL_RELEASES) if r.field_list)
+        with self._positions_lock:
+            for one in asked:
+                url = f"{self.archive.base(one)}/{one.field_list}"
+                if url not in self._positions:
+                    found = self._read_positions(url)
+                    if found is None:
+                        continue
+                    self._positions[url] = found
+                return self._positions[url]
+        raise InvalidInput(
+            f"Archive {self.archive.name} has no window_flist.fits with the positions of the fields of {release}: "
+            "choose by runs and fields instead of by a patch of sky."
+        )
+
+    def _read_positions(self, url: str) -> FieldPositions | None:
+        with NamedTemporaryFile(prefix="kira-window-flist-", suffix=".fits") as file:
+            try:
+                self._fetcher.get_into(file, url, _FIELD_LIST_BYTES)
+            except NotInArchive:
+                return None
+            file.flush()
+            try:
+                return FieldPositions.read(Path(file.name))
+            except InvalidInput as error:
+                raise ArchiveUnavailable(f"{url}: {error}.") from error
+
+    def _fields_in_sky(self, selection: Selection) -> FieldsByPlace | None:
+        """Fields by run and camcol that a patch of sky has, or None if none was asked for."""
+        if selection.sky is None:
+            return None
         release = selection.release
+        reruns = release.reruns if release.service is Service.SAS else ()
+        fields = self.positions(release).touching(selection.sky, reruns)
+        return {(r, c): n for (r, c), n in fields.items() if r in selection.runs and c in selection.camcols}
+
+    def _places(
+        self, selection: Selection, fields: FieldsByPlace | None, threads: int
+    ) -> Iterator[tuple[int, int, int]]:
+        """Run, rerun and camcol of each folder that may have frames of a selection, in order."""
+        release, runs = selection.release, selection.runs
+        if fields is not None:
+            if not fields:
+                return
+            runs = Numbers(tuple((run, run) for run in sorted({run for run, _ in fields})))
         root = f"{self.archive.base(release)}/{release.frames_root}"
-
-        def of_run_in_sas(place: tuple[int, int]) -> list[tuple[int, int, int]]:
-            run, rerun = place
-            return [(run, rerun, c) for c in self._numbered(f"{root}/{rerun}/{run}/", selection.camcols)]
-
-        def of_run_in_das(run: int) -> list[tuple[int, int, int]]:
-            for rerun in reversed(self._numbered(f"{root}/{run}/", Numbers())):
-                camcols = self._numbered(f"{root}/{run}/{rerun}/corr/", Numbers()) if rerun in release.reruns else []
-                if camcols:
-                    return [(run, rerun, camcol) for camcol in camcols if camcol in selection.camcols]
-            return []
-
         if release.service is Service.SAS:
-            runs = ((run, r) for r in release.reruns for run in self._numbered(f"{root}/{r}/", selection.runs))
-            places = in_order(of_run_in_sas, runs, threads)
+            of_reruns = ((run, r) for r in release.reruns for run in self._numbered(f"{root}/{r}/", runs))
+            of_runs = in_order(lambda pair: self._places_in_sas(selection, fields, *pair), of_reruns, threads)
         else:
-            places = in_order(of_run_in_das, self._numbered(f"{root}/", selection.runs), threads)
-        for of_run in places:
-            yield from of_run
+            numbers = self._numbered(f"{root}/", runs)
+            of_runs = in_order(lambda run: self._places_in_das(selection, run), numbers, threads)
+        for places in of_runs:
+            yield from (p for p in places if fields is None or (p[0], p[2]) in fields)
 
-    def _read_folder(self, selection: Selection, run: int, rerun: int, camcol: int) -> Folder | None:
+    def _places_in_sas(
+        self, selection: Selection, fields: FieldsByPlace | None, run: int, rerun: int
+    ) -> list[tuple[int, int, int]]:
+        if fields is not None:  # which camera columns there are is known already
+            return [(run, rerun, camcol) for camcol in range(1, 7)]
+        release = selection.release
+        url = f"{self.archive.base(release)}/{release.frames_root}/{rerun}/{run}/"
+        return [(run, rerun, camcol) for camcol in self._numbered(url, selection.camcols)]
+
+    def _places_in_das(self, selection: Selection, run: int) -> list[tuple[int, int, int]]:
+        release = selection.release
+        url = f"{self.archive.base(release)}/{release.frames_root}/{run}/"
+        for rerun in reversed(self._numbered(url, Numbers())):
+            camcols = self._numbered(f"{url}{rerun}/corr/", Numbers()) if rerun in release.reruns else []
+            if camcols:
+                return [(run, rerun, camcol) for camcol in camcols if camcol in selection.camcols]
+        return []
+
+    def _read_folder(
+        self, selection: Selection, run: int, rerun: int, camcol: int, fields: FieldsByPlace | None
+    ) -> Folder | None:
         """What is listed in one folder, or None if there is no such folder."""
         release = selection.release
         url = f"{self.archive.base(release)}/{frames_folder(release, run, rerun, camcol)}/"
@@ -301,9 +377,12 @@ class ArchiveClient:
             return None
         listed = []
         checksums = self._checksums(url, entries)
+        in_sky = None if fields is None else fields.get((run, camcol), frozenset())
         for name, entry in entries.items():
             frame = _frame(name, release, rerun)
-            if frame and frame.run == run and frame.camcol == camcol and frame in selection:
+            if not (frame and frame.run == run and frame.camcol == camcol and frame in selection):
+                continue
+            if in_sky is None or frame.field in in_sky:
                 listed.append(Listed(frame, entry.size, entry.date, checksums.get(name, "")))
         return Folder(release, run, rerun, camcol, tuple(sorted(listed)))
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import httpx
 from tenacity import (
@@ -66,6 +66,11 @@ class Fetcher:
     def get(self, url: str) -> Transfer:
         """Fetch a file into memory, resuming where it breaks."""
         transfer = Transfer(url, self._max_bytes)
+        return self._persist(url, lambda: self._receive(transfer))
+
+    def get_into(self, file: IO[bytes], url: str, max_bytes: int) -> Transfer:
+        """Fetch a file that is too large for memory into one on disk, resuming where it breaks."""
+        transfer = Transfer(url, max_bytes, file)
         return self._persist(url, lambda: self._receive(transfer))
 
     def index(self, url: str) -> dict[str, IndexEntry]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from kira.errors import InvalidInput
 from kira.sdss.identifiers import FrameId
 from kira.sdss.listing import Folder, Listed
+from kira.sdss.positions import FieldsByPlace
 from kira.sdss.selection import Selection
 
 _TABLE = "RUNDATA"
@@ -86,15 +87,29 @@ def read_run_list(text: str) -> tuple[ImagingRun, ...]:
     return tuple(runs.values())
 
 
-def folders_from_run_list(runs: Iterable[ImagingRun], selection: Selection) -> Iterator[Folder]:
-    """Folders of frames of a selection that exist by a run list: reduced, of the release's rerun, in order."""
+def folders_from_run_list(
+    runs: Iterable[ImagingRun], selection: Selection, in_sky: FieldsByPlace | None = None
+) -> Iterator[Folder]:
+    """Folders of frames of a selection that exist by a run list: reduced, of the release's rerun, in order.
+
+    Parameters
+    ----------
+    runs : iterable of ImagingRun
+    selection : Selection
+    in_sky : dict, optional
+        Fields by run and camcol of the patch of sky that the selection asks for.
+    """
     release = selection.release
     asked = (r for r in runs if r.done and r.rerun in release.reruns and r.run in selection.runs)
     bands = sorted(selection.bands)
     for run in sorted(asked, key=lambda r: (r.run, r.rerun)):
         fields = [f for f in range(run.first_field, run.last_field + 1) if f in selection.fields]
         for camcol in (c for c in range(1, 7) if c in selection.camcols):
-            frames = (FrameId(release, run.run, run.rerun, camcol, field, band) for field in fields for band in bands)
+            place = run.run, camcol
+            if in_sky is not None and place not in in_sky:
+                continue
+            here = fields if in_sky is None else [f for f in fields if f in in_sky[place]]
+            frames = (FrameId(release, run.run, run.rerun, camcol, field, band) for field in here for band in bands)
             yield Folder(release, run.run, run.rerun, camcol, tuple(map(Listed, frames)))
 
 

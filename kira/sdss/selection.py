@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from kira.errors import InvalidInput
 from kira.sdss.identifiers import BANDS, Band, FrameId
 from kira.sdss.releases import Release
+from kira.sdss.sky import SkyRegion
 
 NUMBERS_PATTERN = r"^\s*(\d{1,6}(\s*-\s*\d{1,6})?(\s*,\s*\d{1,6}(\s*-\s*\d{1,6})?)*)?\s*$"
 """What `Numbers.parse` takes, as a JSON schema pattern for the trigger form."""
@@ -57,7 +58,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames of one release, by run, camcol, field and band.
+    """Frames of one release, by run, camcol, field and band, and by where they are on the sky.
 
     Parameters
     ----------
@@ -66,6 +67,9 @@ class Selection:
         Empty means all.
     bands : tuple of str
         Some of u, g, r, i, z, in that order.
+    sky : SkyRegion, optional
+        Only fields that may touch it. `in` says nothing of it, as a frame's name does not tell where the frame is;
+        `ArchiveClient.folders` does.
     """
 
     release: Release
@@ -73,11 +77,12 @@ class Selection:
     camcols: Numbers = Numbers()
     fields: Numbers = Numbers()
     bands: tuple[Band, ...] = BANDS
+    sky: SkyRegion | None = None
 
     @classmethod
     def parse(
         cls, release: str, runs: str | None = None, camcols: str | None = None, fields: str | None = None,
-        bands: str | None = None,
+        bands: str | None = None, sky: str | None = None,
     ) -> "Selection":  # fmt: skip
         """Read the texts of a form or a command line.
 
@@ -97,7 +102,7 @@ class Selection:
             raise InvalidInput(f"fields: {fields!r} has numbers beyond 9999.")
         return cls(
             Release.parse(release), Numbers.parse(runs, "runs"), camcol_numbers, field_numbers,
-            tuple(b for b in BANDS if b in letters),
+            tuple(b for b in BANDS if b in letters), SkyRegion.parse(sky) if sky and sky.strip() else None,
         )  # fmt: skip
 
     def __contains__(self, frame: FrameId) -> bool:
@@ -116,4 +121,4 @@ class Selection:
 
     def __str__(self) -> str:
         return (f"{self.release}, runs {self.runs}, camcols {self.camcols}, fields {self.fields}, "
-                f"bands {''.join(self.bands)}")  # fmt: skip
+                f"bands {''.join(self.bands)}" + (f", {self.sky}" if self.sky else ""))  # fmt: skip

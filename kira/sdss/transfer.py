@@ -5,6 +5,7 @@ import re
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import IO
 
 import httpx
 
@@ -39,32 +40,46 @@ class RemoteFile:
 
 
 class Transfer:
-    """One file on its way: what has come of it, and how to ask for the rest."""
+    """One file on its way: what has come of it, and how to ask for the rest.
 
-    def __init__(self, url: str, max_bytes: int) -> None:
+    Parameters
+    ----------
+    url : str
+    max_bytes : int
+        A longer file is refused.
+    file : binary file, optional
+        Where to keep what comes, for a file that is too large for memory; `content` stays empty then.
+    """
+
+    def __init__(self, url: str, max_bytes: int, file: IO[bytes] | None = None) -> None:
         self.url = url
         self.attempts = 0
         self.resumed = 0
         self._max_bytes = max_bytes
+        self._file = file
         self._restart()
 
     def _restart(self, remote: RemoteFile = RemoteFile(None, None, None)) -> None:
         self.remote = remote
+        self.received = 0
         self.content = bytearray()
         self.sha256 = hashlib.sha256()
+        if self._file:
+            self._file.seek(0)
+            self._file.truncate()
 
     def rest(self) -> dict[str, str]:
         """Headers that ask for what is missing; none if the file has to be begun anew."""
         etag = self.remote.etag
         # A weak tag says that two versions mean the same, not that their bytes are the same.
         validator = etag if etag and not etag.startswith("W/") else self.remote.last_modified
-        if not (self.content and validator and validator.isascii()):
+        if not (self.received and validator and validator.isascii()):
             return {}
-        return {"Range": f"bytes={len(self.content)}-", "If-Range": validator}
+        return {"Range": f"bytes={self.received}-", "If-Range": validator}
 
     def begin(self, response: httpx.Response) -> None:
         """Take the head of an answer: go on with what has come, or begin anew."""
-        if self.content and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if self.received and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             self._restart()
             raise TryAgainError("the file has changed meanwhile")
         judge(response)
@@ -80,7 +95,7 @@ class Transfer:
 
     def _continues(self, response: httpx.Response) -> bool:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
-        if not (match and self.content and int(match[1]) == len(self.content)):
+        if not (match and self.received and int(match[1]) == self.received):
             return False
         # Servers exist that send a range without looking at If-Range.
         now = described(response)
@@ -92,15 +107,19 @@ class Transfer:
 
     def add(self, chunk: bytes) -> None:
         """Take some more bytes."""
-        if len(self.content) + len(chunk) > self._max_bytes:
+        if self.received + len(chunk) > self._max_bytes:
             raise self._too_long()
-        self.content += chunk
+        if self._file:
+            self._file.write(chunk)
+        else:
+            self.content += chunk
+        self.received += len(chunk)
         self.sha256.update(chunk)
 
     def check_length(self) -> None:
         """Compare what has come with what was announced."""
-        if self.remote.size is not None and len(self.content) != self.remote.size:
-            text = f"{len(self.content)} bytes came where {self.remote.size} were announced"
+        if self.remote.size is not None and self.received != self.remote.size:
+            text = f"{self.received} bytes came where {self.remote.size} were announced"
             self._restart()
             raise TryAgainError(text)
 
