@@ -1,0 +1,100 @@
+"""Servers to be broken, a small archive to be ingested, and what becomes of it when nothing is broken."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from archive_proxy import Proxy, proxying
+from harness import SELECTION, Driver, Reader, catalogue_of, table_of
+from pipeline import Pipeline
+
+from kira.catalog import digest
+from kira.ledger import Ledger
+from kira.sample import SampleSpec, write_sample
+from kira.sdss import Release
+from kira.sdss.archive import Archive
+from kira.stack.config import BUCKET
+from kira.stack.local import LocalStack
+from kira.stages.work import Services
+from kira.storage import S3Mirror, open_store
+
+SERVERS = {"s3", "archive", "namenode", "datanode1", "datanode2"}
+NAME = "faulty"
+SPEC = SampleSpec(fields=2, bands=("g", "r"), releases=(Release(7),), star_density=3000.0, galaxy_density=10_000.0)
+
+
+@pytest.fixture(scope="session")
+def servers(new_stack: Callable[..., LocalStack]) -> LocalStack:
+    """Servers that no other test uses: they are broken here."""
+    return new_stack(SERVERS, name="faults")
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four synthetic frames, two fields in g and r."""
+    folder = tmp_path_factory.mktemp("sample") / "archive"
+    write_sample(SPEC, folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """An ingestion of the sample at which nothing was broken."""
+
+    digest: str
+    frames: int
+
+
+def services_of(servers: LocalStack, name: str, ledger: str, archive: Archive) -> Services:
+    mirror = S3Mirror(servers.s3_client(), f"{BUCKET}-{name}"[:63].strip("-"))
+    mirror.ensure_bucket()
+    return Services(archive, mirror, open_store(f"{servers.config.stage_url}-{name}"), Ledger(ledger))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(servers: LocalStack, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    base = servers.serve_archive(NAME, sample)
+    archive = Archive(NAME, das=f"{base}/das", sas=f"{base}/sas")
+    url = f"sqlite:///{tmp_path_factory.mktemp('undisturbed')}/ledger.db"
+    pipeline = Pipeline(services_of(servers, "undisturbed", url, archive), sample, SELECTION)
+    driver = Driver(pipeline)
+    assert driver.until_done() == 1
+    assert driver.told == []
+    table = table_of(pipeline.services.store, catalogue_of(pipeline))
+    frames = len(list(SPEC.frames()))
+    assert len(table.group_by(["field", "band"]).aggregate([])) == frames
+    return Undisturbed(digest(table), frames)
+
+
+@pytest.fixture
+def proxy(servers: LocalStack, sample: Path) -> Iterator[Proxy]:
+    """The archive behind a proxy that does as it is told."""
+    servers.serve_archive(NAME, sample)
+    with proxying(servers.config.url("archive")) as running:
+        yield running
+
+
+@pytest.fixture
+def ledger_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+@pytest.fixture
+def pipeline(servers: LocalStack, proxy: Proxy, sample: Path, ledger_url: str, tmp_path: Path) -> Pipeline:
+    """The sample behind the proxy, and a bucket, a folder and a ledger that are this test's own."""
+    name = tmp_path.name.lower().replace("_", "-").removeprefix("test-")[:40].strip("-")
+    archive = Archive(NAME, das=f"{proxy.url}/{NAME}/das", sas=f"{proxy.url}/{NAME}/sas")
+    return Pipeline(services_of(servers, name, ledger_url, archive), sample, SELECTION)
+
+
+@pytest.fixture
+def driver(pipeline: Pipeline) -> Driver:
+    return Driver(pipeline)
+
+
+@pytest.fixture
+def reader(pipeline: Pipeline) -> Iterator[Reader]:
+    """Somebody who reads the catalogue all the while."""
+    with Reader(open_store(pipeline.services.store.url), catalogue_of(pipeline)) as reading:
+        yield reading
