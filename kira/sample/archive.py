@@ -13,6 +13,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
+from kira.sample.beside import checksum_file, checksum_text, field_list_bytes, field_list_file
 from kira.sample.camera import Detector
 from kira.sample.fitsfile import compress
 from kira.sample.fpc import fpc_bytes, tsfield_bytes
@@ -93,7 +94,9 @@ def write_sample(
     total = sum(1 for _ in spec.frames())
     marker = folder / MARKER
     known = _read_marker(marker)
-    if known and known["version"] == SIMULATOR_VERSION and known["spec"] == spec.as_json() and _complete(folder, known):
+    # A sample that was written before there were lists of all frames beside them is written again.
+    same = known and known["version"] == SIMULATOR_VERSION and known["spec"] == spec.as_json()
+    if known and same and known["files"].keys() >= _list_files(spec) and _complete(folder, known):
         files = known["files"]
         if progress:
             progress(total, total)
@@ -108,9 +111,8 @@ def write_sample(
         done += frames
         if progress and frames:
             progress(done, total)
-    for release in spec.releases:
-        if path := run_list_file(release):
-            written[path] = _put(folder, path, run_list_text(spec).encode("ascii"))
+    for path, data in _lists(spec, folder):
+        written[path] = _put(folder, path, data)
     content = {
         "comment": "Synthetic data simulated by Kira, not an observation.",
         "version": SIMULATOR_VERSION,
@@ -137,6 +139,29 @@ def _tables(spec: SampleSpec, camcol: int) -> Iterator[tuple[str, bytes]]:
             else:
                 yield path, photoobj_bytes(spec, camcol, field)
     yield truth_file(spec, camcol), truth_bytes(spec, camcol)
+
+
+def _lists(spec: SampleSpec, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Path and content of what the archives publish of all their frames: runs, positions, checksums."""
+    folders: dict[str, dict[str, str]] = {}
+    for release in spec.releases:
+        if path := run_list_file(release):
+            yield path, run_list_text(spec).encode("ascii")
+        if path := field_list_file(release):
+            yield path, field_list_bytes(spec)
+    for frame in spec.frames():
+        path = archive_file(frame)
+        files = folders.setdefault(checksum_file(spec, frame.release, frame.camcol), {})
+        # SHA-1 is what SDSS publishes; it guards against damage, not against an enemy.
+        files[frame.file_name] = hashlib.sha1((folder / path).read_bytes(), usedforsecurity=False).hexdigest()
+    for path, checksums in folders.items():
+        yield path, checksum_text(checksums).encode("ascii")
+
+
+def _list_files(spec: SampleSpec) -> set[str]:
+    """Paths of what `_lists` writes."""
+    paths = {path for r in spec.releases for path in (run_list_file(r), field_list_file(r)) if path}
+    return paths | {checksum_file(spec, release, camcol) for release in spec.releases for camcol in spec.camcols}
 
 
 def _run(tasks: list[_Task], processes: int | None) -> Iterator[tuple[int, Written]]:

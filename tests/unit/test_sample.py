@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from kira.sample.population import Profile, Sources, patch
 from kira.sample.spec import archive_file, calibration_file
 from kira.sample.strip import expose, strip_fields
 from kira.sdss import FrameId, Release, Service
+from kira.sdss.positions import FieldPositions
 
 # SDSS writes RADECSYS, today's name is RADESYS.
 pytestmark = pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
@@ -61,7 +64,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
     told = []
     report = write_sample(SPARSE, folder, processes=2, progress=lambda *numbers: told.append(numbers))
-    assert (report.frames, report.written, report.skipped) == (2, 6, 0)
+    assert (report.frames, report.written, report.skipped) == (2, 9, 0)
     assert told == [(2, 2)]
     return folder
 
@@ -130,22 +133,55 @@ def test_files_lie_where_the_archives_have_them(folder):
     assert sorted(contents(folder)) == [
         "das/imaging/9001/40/calibChunks/3/tsField-009001-3-40-0011.fit",
         "das/imaging/9001/40/corr/3/fpC-009001-r3-0011.fit.gz",
+        "das/imaging/9001/40/corr/3/frames-9001-3.sha1sum",
         "sample.json",
         "sas/dr12/boss/photo/redux/runList.par",
         "sas/dr12/boss/photoObj/301/9001/3/photoObj-009001-3-0011.fits",
         "sas/dr12/boss/photoObj/frames/301/9001/3/frame-r-009001-3-0011.fits.bz2",
+        "sas/dr12/boss/photoObj/frames/301/9001/3/frames-9001-3.sha1sum",
+        "sas/dr12/boss/resolve/2010-05-23/window_flist.fits",
         "truth/truth-009001-3.parquet",
     ]
+
+
+def test_checksums_are_those_of_the_frames(folder):
+    """`sha1sum` itself finds them right."""
+    for path in folder.rglob("*.sha1sum"):
+        done = subprocess.run(["sha1sum", "--check", "--strict", path.name], cwd=path.parent, check=False, text=True,
+                              capture_output=True)  # fmt: skip
+        assert (done.returncode, done.stdout.count(": OK")) == (0, 1), done.stderr
+
+
+def test_list_of_fields_tells_where_they_are(folder, hdus):
+    positions = FieldPositions.read(folder / "sas/dr12/boss/resolve/2010-05-23/window_flist.fits")
+    assert [values.tolist() for values in (positions.run, positions.rerun, positions.camcol, positions.field)] == [
+        [9001], [301], [3], [11],
+    ]  # fmt: skip
+    ra, dec = WCS(hdus["frame"][0][0]).pixel_to_world_values(1023.5, 744)
+    assert positions.ra[0] == pytest.approx(float(ra), abs=1e-4)
+    assert positions.dec[0] == pytest.approx(float(dec), abs=1e-4)
+
+
+def test_sample_of_before_there_were_lists_is_written_again(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "old")
+    marker = tmp_path / "old" / "sample.json"
+    known = json.loads(marker.read_text())
+    for path in [path for path in known["files"] if path.endswith(("sha1sum", "flist.fits"))]:
+        del known["files"][path]
+        (tmp_path / "old" / path).unlink()
+    marker.write_text(json.dumps(known))
+    assert write_sample(SPARSE, tmp_path / "old", processes=1).skipped == 0
+    assert contents(tmp_path / "old") == contents(folder)
 
 
 def test_second_write_skips_and_damage_is_mended(tmp_path):
     spec = SampleSpec(fields=1, bands=("u",), releases=(DR7,), star_density=0, galaxy_density=0)
     told = []
     first = write_sample(spec, tmp_path, processes=1, progress=lambda done, total: told.append((done, total)))
-    assert (first.frames, first.written, first.skipped) == (1, 3, 0)
+    assert (first.frames, first.written, first.skipped) == (1, 4, 0)
     assert told == [(1, 1)]
     again = write_sample(spec, tmp_path, processes=1)
-    assert (again.written, again.skipped, again.size) == (0, 3, first.size)
+    assert (again.written, again.skipped, again.size) == (0, 4, first.size)
 
     marker = json.loads((tmp_path / "sample.json").read_text())
     before = contents(tmp_path)
@@ -153,7 +189,7 @@ def test_second_write_skips_and_damage_is_mended(tmp_path):
         assert hashlib.sha256(before[path]).hexdigest() == file["sha256"]
     frame = tmp_path / archive_file(spec.frame(DR7, 3, 11, "u"))
     frame.write_bytes(frame.read_bytes()[:1000])
-    assert write_sample(spec, tmp_path, processes=1).written == 3
+    assert write_sample(spec, tmp_path, processes=1).written == 4
     assert contents(tmp_path) == before
 
 
@@ -459,6 +495,6 @@ def test_frames_are_those_of_the_layouts():
 def test_command_line(tmp_path, capsys):
     words = [str(tmp_path), "--fields", "1", "--bands", "u", "--releases", "dr7", "--processes", "1"]
     assert main([*words, "--star-density", "0", "--galaxy-density", "0"]) == 0
-    assert "1 synthetic frames, 3 files written" in capsys.readouterr().out
+    assert "1 synthetic frames, 4 files written" in capsys.readouterr().out
     assert main([*words, "--run", "94"]) == 2
     assert "8163" in capsys.readouterr().err
