@@ -14,7 +14,7 @@ from kira.sdss.identifiers import FrameId
 from kira.sdss.releases import Release
 
 _LONGEST = {"size": 24, "date": 32, "sha1": 40}  # of what goes into a fingerprint
-_CHECKSUM = re.compile(r"([0-9a-fA-F]{40})[ \t]+\*?([^\s/].*|.*/[^\s/].*)", re.ASCII)
+_CHECKSUM = re.compile(r"([0-9a-fA-F]{40})[ \t]+\*?(?:.*/)?([^\s/][^/]*)", re.ASCII)
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -52,8 +52,7 @@ class Listed:
         What only one of the two knows says nothing: a checksum file that was published later, or could not be read
         this time, changes no frame.
         """
-        before, now = _facts(fingerprint), _facts(self.fingerprint)
-        return any(before[name] != now[name] for name in before.keys() & now.keys())
+        return differ(fingerprint, self.fingerprint)
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def read_checksums(text: str) -> dict[str, str]:
         match = _CHECKSUM.fullmatch(content)
         if not match:
             raise InvalidInput(f"its line {number} is not a SHA-1 and a file's name")
-        name, sha1 = match[2].rpartition("/")[2], match[1].lower()
+        name, sha1 = match[2], match[1].lower()
         if known.setdefault(name, sha1) != sha1:
             raise InvalidInput(f"its line {number} has a second checksum for {name[:80]!r}")
     return known
@@ -129,6 +128,12 @@ def in_order(work: Callable[[_In], _Out], items: Iterable[_In], threads: int) ->
     finally:
         # What is still on its way is not waited for: nobody will take it.
         with_threads.shutdown(wait=False, cancel_futures=True)
+
+
+def differ(before: str, now: str) -> bool:
+    """Whether two fingerprints are of different files, by all that is known of both; see `Listed.changed_since`."""
+    first, second = _facts(before), _facts(now)
+    return any(first[name] != second[name] for name in first.keys() & second.keys())
 
 
 def _facts(fingerprint: str) -> dict[str, str]:
