@@ -6,6 +6,12 @@
 | `KIRA_S3_BUCKET` | bucket of the mirror |
 | `KIRA_LEDGER_URL` | SQLAlchemy URL of the ledger |
 | `KIRA_ARCHIVE_CONNECTIONS` | simultaneous connections of one mirror task to the archive (default 4) |
+| `KIRA_BATCH_ATTEMPTS` | most attempts at one batch in one DAG run, over all its stages (default 12) |
+| `KIRA_FRAME_MEMORY_MB` | of a Spark worker while it is at a frame (default 3072); see `kira.extraction.limits` |
+| `KIRA_FRAME_SECONDS` | time that one frame may take in a Spark worker (default 600); see `kira.extraction.limits` |
+
+`KIRA_RETRY_SECONDS` (first wait before a stage is tried again) and `KIRA_SCHEDULE` (of `sdss_ingest`) are read in
+`kira/airflow_glue`.
 """
 
 import os
@@ -22,6 +28,7 @@ class Settings:
     bucket: str
     ledger_url: str
     connections: int = 4
+    batch_attempts: int = 12
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -32,8 +39,15 @@ class Settings:
                 raise InvalidInput(
                     f"{variable} is not set in the environment of Airflow's tasks: see kira/settings.py."
                 )
-        connections = os.environ.get("KIRA_ARCHIVE_CONNECTIONS", "4")
-        if not connections.isdecimal() or not 1 <= int(connections) <= 64:
-            raise InvalidInput(f"KIRA_ARCHIVE_CONNECTIONS={connections} is not a number from 1 to 64.")
         values = {name: os.environ[variable] for name, variable in wanted.items()}
-        return cls(**values, connections=int(connections))
+        return cls(
+            **values, connections=_number("KIRA_ARCHIVE_CONNECTIONS", 4, 64),
+            batch_attempts=_number("KIRA_BATCH_ATTEMPTS", 12, 1000),
+        )  # fmt: skip
+
+
+def _number(variable: str, default: int, most: int) -> int:
+    text = os.environ.get(variable, str(default))
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise InvalidInput(f"{variable}={text} is not a number from 1 to {most}.")
+    return int(text)

@@ -16,7 +16,11 @@ from kira.stack.config import BUCKET, HOST, StackConfig, write_private
 USER = "admin"
 API = "/api/v2"
 _TOKEN_SECONDS = 1800
-# What a user has set for other work must not decide what the stack does.
+_PASSED_ON = (
+    "KIRA_RETRY_SECONDS", "KIRA_BATCH_ATTEMPTS", "KIRA_ARCHIVE_CONNECTIONS", "KIRA_SCHEDULE", "KIRA_FRAME_SECONDS",
+    "KIRA_FRAME_MEMORY_MB",
+)  # fmt: skip
+# What a user has set for other work must not decide what the stack does; what these say is meant for it.
 _NOT_INHERITED = ("AIRFLOW", "KIRA_", "SPARK_", "HADOOP_", "PYSPARK_", "PYTHONPATH", "PYTHONHOME", "AWS_", "YARN_")
 
 
@@ -40,7 +44,7 @@ def environment(config: StackConfig) -> dict[str, str]:
         "KIRA_S3_BUCKET": BUCKET,
         "AIRFLOW_CONN_KIRA_S3": json.dumps(s3),
         "AIRFLOW_CONN_KIRA_SPARK": json.dumps(spark),
-    }
+    } | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     airflow = {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(config.dags),

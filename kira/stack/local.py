@@ -36,7 +36,7 @@ NAMES = {
     "airflow-dag-processor": "Airflow DAG processor",
     "airflow-triggerer": "Airflow triggerer",
 }
-DAGS = ("sdss_ingest",)
+DAGS = ("sdss_ingest", "sdss_backfill")
 _READY_SECONDS = 180
 
 
@@ -243,6 +243,7 @@ class LocalStack:
         api = AirflowApi(self.config)
         try:
             api.set_pool("kira_archive", 2, "mirror tasks at a time: spares SDSS's servers")
+            api.set_pool("kira_backfill", 1, "the same of backfills, so that the ingestion always has a connection")
             api.set_pool("kira_spark", 1, "Spark jobs at a time")
             for dag in DAGS:
                 api.wait_for_dag(dag, _READY_SECONDS)

@@ -207,7 +207,7 @@ def test_every_endpoint_wants_a_login(observatory: Observatory) -> None:
 
 @pytest.mark.parametrize("conf", [
     {"release": "dr99"}, {"runs": "94; rm -rf /"}, {"fields": "../../etc"}, {"bands": "x"}, {"archive": "kira_s3"},
-    {"batch_size": 0},
+    {"batch_size": -1}, {"max_batches": 0}, {"max_batches": 1001},
 ])  # fmt: skip
 def test_nonsense_is_refused_by_the_trigger(observatory: Observatory, conf: dict[str, object]) -> None:
     from kira.errors import StackError

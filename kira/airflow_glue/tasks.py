@@ -1,0 +1,372 @@
+"""What a task does when it runs: takes what it is told (parameters, connections, try number) and calls the stage.
+
+What fails is raised as it is: `kira.airflow_glue.retries` decides by its kind whether it is tried again.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from airflow.sdk import Asset, AssetAlias, Connection, Variable, get_current_context
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowNotFoundException,
+    AirflowRuntimeError,
+    DagRunTriggerException,
+)
+
+from kira.airflow_glue.request import ARCHIVE_CONNECTION, STANDING, Request
+from kira.errors import (
+    BatchGivenUp,
+    InvalidInput,
+    KiraError,
+    SparkDriverFailed,
+    SparkDriverKilled,
+    SparkTaskFailed,
+    StorageError,
+)
+from kira.extraction import Parameters
+from kira.ledger import Ledger, Outcome, Stage
+from kira.sdss import FrameId, Release
+from kira.sdss.archive import SDSS, Archive, ArchiveClient
+from kira.settings import Settings
+from kira.stages import mirror, plan, publish, staging, summary, validate
+from kira.stages.extraction import forget_failure, job_failure
+from kira.stages.plan import report_path
+from kira.stages.work import Attempt, Services, workers
+from kira.storage import Manifest, S3Mirror, catalogue_folder, open_store
+
+log = logging.getLogger(__name__)
+
+S3_CONNECTION = "kira_s3"
+ALIAS = "kira_catalogue"
+DAGS = ("sdss_ingest", "sdss_backfill")
+_REQUEST = "request"
+_NEXT = "__next"
+# Of a Spark driver: a store that is away, or the JVM under its Python, which was killed or gave up.
+_PASSING = (
+    "StorageError", "OSError", "ConnectionError", "ConnectionRefusedError", "ConnectionResetError", "TimeoutError",
+    "Py4JNetworkError", "Py4JError", "Py4JJavaError",
+)  # fmt: skip
+
+
+@contextmanager
+def _told(stage: Stage | None = None, uri: str = "") -> Iterator[None]:
+    """Kira's own words in the task's log; and where it happened, if it is a bug."""
+    for name in ("kira", "httpx"):
+        logging.getLogger(name).setLevel(logging.INFO if name == "kira" else logging.WARNING)
+    try:
+        yield
+    except (KiraError, AirflowException, OSError):
+        raise
+    except Exception as error:
+        where = f"Stage {stage} of batch {_batch_of(uri)}" if stage else "A task"
+        log.exception("%s failed with a %s that nobody foresaw", where, type(error).__name__)
+        raise
+
+
+def _batch_of(uri: str) -> str:
+    """A batch's name is that of the folder with its manifests."""
+    return uri.rpartition("/")[0].rpartition("/")[2]
+
+
+def _context() -> Any:
+    return get_current_context()
+
+
+# -- what is asked for
+
+
+def _wanted() -> Request | None:
+    """What this DAG run is asked for, by its form, its date, or the standing selection; None if there is none."""
+    context = _context()
+    if context["dag_run"].run_type == "scheduled":
+        value = Variable.get(STANDING, default=None, deserialize_json=True)
+        if value is None:
+            log.info(
+                "No standing selection is set, so a scheduled run has nothing to do: set one with kira schedule set, "
+                'or as the Airflow Variable %s, for example {"release": "dr12", "runs": "94"}.', STANDING,
+            )  # fmt: skip
+            return None
+        return Request.standing(value)
+    params = dict(context["params"])
+    if "release" not in params:
+        params["release"] = str(_release(context))
+    return Request.from_mapping(params)
+
+
+def _release(context: Any) -> Release:
+    """Release of a backfill's run: that of its date, or the one that it goes on with."""
+    if context["params"].get("go_on_with"):
+        return Release.parse(context["params"]["go_on_with"])
+    date = context["dag_run"].logical_date
+    if date is None:
+        raise InvalidInput("This run has no logical date, and the date says which data release is meant: give it one.")
+    return Release.of_date(date.date())
+
+
+def _request() -> Request | None:
+    """What the plan was made for; a standing selection may have changed since."""
+    known = _context()["ti"].xcom_pull(task_ids="plan", key=_REQUEST, map_indexes=None)
+    return Request.from_mapping(known) if known else _wanted()
+
+
+def _needed() -> Request:
+    request = _request()
+    if request is None:
+        raise InvalidInput(f"The standing selection was removed while this run was at work: set {STANDING} again.")
+    return request
+
+
+def archive_of(connection_id: str) -> Archive:
+    """Archive that an Airflow connection stands for; SDSS's own where `kira_archive` is not defined.
+
+    The connection's extra has `name`, and the base URLs `das` and `sas`.
+    """
+    try:
+        extra = Connection.get(connection_id).extra_dejson
+    except AirflowNotFoundException:
+        if connection_id == ARCHIVE_CONNECTION:
+            return SDSS
+        raise InvalidInput(
+            f"There is no Airflow connection {connection_id}: create it under Admin, Connections."
+        ) from None
+    try:
+        return Archive(extra["name"], das=extra["das"], sas=extra["sas"])
+    except KeyError as error:
+        raise InvalidInput(f"The connection {connection_id} has no {error} in its extra fields.") from None
+
+
+def _services(settings: Settings, request: Request) -> Services:
+    client = S3Hook(aws_conn_id=S3_CONNECTION).get_conn()
+    return Services(
+        archive_of(request.archive), S3Mirror(client, settings.bucket), open_store(settings.stage_url),
+        Ledger(settings.ledger_url),
+    )  # fmt: skip
+
+
+# -- attempts
+
+
+def _attempt(used: int = 0, budget: int = 0) -> Attempt:
+    instance = _context()["ti"]
+    # What the budget allows no further try of is an outcome that stands, as after Airflow's last try.
+    last = instance.try_number > instance.max_tries or 0 < budget <= used + 1
+    return Attempt(str(_context()["dag_run"].run_id), instance.try_number, last)
+
+
+def _attempt_at(services: Services, settings: Settings, manifest: Manifest) -> Attempt:
+    """Try number of the task, at a batch whose budget is for all its stages in one DAG run.
+
+    Raises
+    ------
+    BatchGivenUp
+        If it is used up.
+    """
+    budget, run_id = settings.batch_attempts, str(_context()["dag_run"].run_id)
+    made = [row for row in services.ledger.attempts(run_id) if row.batch == manifest.batch]
+    if len(made) >= budget:
+        raise BatchGivenUp(
+            f"Batch {manifest.batch} has used up its {budget} attempts, the last of them at stage {made[-1].stage}"
+            f"{_last_reason(services, manifest)}: see the logs of its tasks, mend the cause, and run the ingestion "
+            "again."
+        )
+    return _attempt(len(made), budget)
+
+
+def _last_reason(services: Services, manifest: Manifest) -> str:
+    rows = services.ledger.outcomes(str(_context()["dag_run"].run_id))
+    bad = [row for row in rows if row.batch == manifest.batch and not Outcome(row.outcome).good and row.reason]
+    return f", because of {bad[-1].frame}: {bad[-1].reason.rstrip('.')}" if bad else ""
+
+
+def _is_live(run_id: str) -> bool:
+    """Whether a DAG run of ours is at work, so that its frames are not planned by another."""
+    for dag in DAGS:
+        try:
+            if _context()["ti"].get_dagrun_state(dag_id=dag, run_id=run_id) in ("queued", "running"):
+                return True
+        except AirflowRuntimeError:
+            continue  # not a run of this DAG
+    return False
+
+
+# -- the tasks
+
+
+def run_plan() -> list[str]:
+    """Plan; returns the URIs of the batches' manifests."""
+    with _told():
+        request = _wanted()
+        if request is None:
+            return []
+        selection = request.selection()
+        _context()["ti"].xcom_push(key=_REQUEST, value=request.as_dict())
+        services = _services(Settings.from_environment(), request)
+        with ArchiveClient(services.archive) as client:
+            done = plan.plan(
+                services, _attempt(), client, selection, Parameters(), batch_size=request.batch_size or 200,
+                again=request.again, by_run_list=request.field_list == "run list",
+            )  # fmt: skip
+        return done.batches
+
+
+def run_mirror(uri: str) -> str:
+    """Mirror a batch; returns the URI of its manifest."""
+    with _told(Stage.MIRROR, uri):
+        settings = Settings.from_environment()
+        services = _services(settings, _needed())
+        manifest = Manifest.load(services.store, uri)
+        attempt = _attempt_at(services, settings, manifest)
+        threads = max(settings.connections, workers())
+        with ArchiveClient(services.archive, connections=settings.connections) as client:
+            after = mirror.mirror(services, attempt, client, manifest, threads=threads)
+        return services.store.uri(after.path)
+
+
+def run_stage(uri: str) -> str:
+    """Stage a batch; returns the URI of its manifest."""
+    with _told(Stage.STAGE, uri):
+        settings = Settings.from_environment()
+        services = _services(settings, _needed())
+        manifest = Manifest.load(services.store, uri)
+        attempt = _attempt_at(services, settings, manifest)
+        after = staging.stage(services, attempt, manifest, threads=workers())
+        return services.store.uri(after.path)
+
+
+@contextmanager
+def extracting(uri: str) -> Iterator[None]:
+    """Keep on record that the Spark job of a batch began and ended; what it died of becomes one sentence.
+
+    Raises
+    ------
+    SparkTaskFailed, SparkDriverFailed, SparkDriverKilled
+        If `spark-submit` failed.
+    """
+    with _told(Stage.EXTRACT, uri):
+        settings = Settings.from_environment()
+        services = _services(settings, _needed())
+        manifest = Manifest.load(services.store, uri)
+        attempt = _attempt_at(services, settings, manifest)
+        forget_failure(services.store, manifest)
+        with services.ledger.attempt(attempt.context(manifest), Stage.EXTRACT, len(manifest.entries)):
+            try:
+                yield
+            except AirflowException as error:
+                log.info("%s", error)
+                raise _why(services, manifest)  # noqa: B904 - its cause is that of the driver
+
+
+def _why(services: Services, manifest: Manifest) -> KiraError:
+    found = job_failure(services.store, manifest)
+    if found.kind == "task":
+        return SparkTaskFailed(found.text)
+    if found.kind == "killed":
+        return SparkDriverKilled(found.text)
+    failed = SparkDriverFailed(found.text)
+    # The driver's exception ended with its process; its name, with which the text begins, says whether it may pass.
+    name = found.text.partition(":")[0].rpartition(" ")[2].rpartition(".")[2]
+    failed.__cause__ = StorageError(found.text) if name in _PASSING else None
+    return failed
+
+
+def run_validate(uri: str) -> str:
+    """Validate a batch; returns the URI that it was given."""
+    with _told(Stage.VALIDATE, uri):
+        settings = Settings.from_environment()
+        services = _services(settings, _needed())
+        manifest = Manifest.load(services.store, uri)
+        validate.validate(services, _attempt_at(services, settings, manifest), manifest)
+        return uri
+
+
+def run_publish(uri: str) -> str:
+    """Publish a batch; returns the URI of the published folder."""
+    with _told(Stage.PUBLISH, uri):
+        settings = Settings.from_environment()
+        services = _services(settings, _needed())
+        manifest = Manifest.load(services.store, uri)
+        return publish.publish(services, _attempt_at(services, settings, manifest), manifest)
+
+
+def run_summary() -> str:
+    """Write the run's report; returns the catalogue's URI."""
+    with _told():
+        request = _request()
+        if request is None:
+            return ""
+        services = _services(Settings.from_environment(), request)
+        return str(summary.summarize(services, str(_context()["dag_run"].run_id))["catalogue"])
+
+
+def run_announce() -> list[dict[str, Any]]:
+    """Tell Airflow which imaging runs got new frames; returns what the next DAG run is to be given, if one is needed.
+
+    One asset event for each imaging run, on an asset for each archive and release.
+    """
+    with _told():
+        request = _request()
+        if request is None:
+            return []
+        services = _services(Settings.from_environment(), request)
+        run_id = str(_context()["dag_run"].run_id)
+        try:
+            path = report_path(services.archive.name, run_id, "plan")
+            made: dict[str, Any] = json.loads(services.store.read(path))
+        except StorageError:
+            return []  # the plan failed, and says why
+        batches = {_batch_of(uri) for uri in made["batches"]}
+        rows = [
+            row for row in services.ledger.outcomes(run_id, Stage.PUBLISH)
+            if row.batch in batches and Outcome(row.outcome).good
+        ]  # fmt: skip
+        frames, sources = Counter[int](), Counter[int]()
+        for row in rows:
+            run = FrameId.parse(row.frame).run
+            frames[run] += 1
+            sources[run] += row.sources or 0
+        catalogue = services.store.uri(catalogue_folder(services.archive.name, made["release"], made["profile"]))
+        asset = Asset(asset_name(services.archive.name, made["release"]))
+        for run in sorted(frames):
+            _context()["outlet_events"][AssetAlias(ALIAS)].add(asset, extra={
+                "archive": services.archive.name, "release": made["release"], "run": run, "frames": frames[run],
+                "sources": sources[run], "catalogue": catalogue, "dag_run": run_id,
+            })  # fmt: skip
+        log.info("%d imaging runs got new frames: %s", len(frames), ", ".join(map(str, sorted(frames))) or "none")
+        return [_next(request, run_id)] if made.get("left") and rows else []
+
+
+def asset_name(archive: str, release: str) -> str:
+    """Asset that stands for a catalogue in Airflow."""
+    return f"{ALIAS}_{archive}_{release}"
+
+
+def _next(request: Request, run_id: str) -> dict[str, Any]:
+    """What the next DAG run is told, so that it goes on with what this one has left."""
+    first, _, number = run_id.partition(_NEXT)
+    conf = request.as_dict()
+    # Frames that failed for good and were tried again are not tried a third time.
+    conf["again"] = False
+    if _context()["dag"].dag_id == "sdss_backfill":
+        conf["go_on_with"] = conf.pop("release")
+    return {"run_id": f"{first}{_NEXT}{int(number or 0) + 1}", "conf": conf}
+
+
+def run_continue(following: dict[str, Any]) -> None:
+    """Start the DAG run that goes on; one that is there already is left alone.
+
+    Raises
+    ------
+    DagRunTriggerException
+        By which Airflow does it.
+    """
+    raise DagRunTriggerException(
+        trigger_dag_id=_context()["dag"].dag_id, dag_run_id=following["run_id"], conf=following["conf"],
+        reset_dag_run=False, skip_when_already_exists=True, wait_for_completion=False, allowed_states=[],
+        failed_states=[], poke_interval=60, deferrable=False,
+    )  # fmt: skip
