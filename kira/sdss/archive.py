@@ -205,7 +205,7 @@ class ArchiveClient:
             If an index page cannot be read whole: half of one would look like missing frames.
         """
         found = False
-        fields = self._fields_in_sky(selection)
+        fields = self.fields_in_sky(selection)
 
         def read(place: tuple[int, int, int]) -> Folder | None:
             return self._read_folder(selection, *place, fields)
@@ -232,7 +232,7 @@ class ArchiveClient:
         release = selection.release
         if release.service is Service.DAS:
             raise InvalidInput(f"{release} has no runList.par; list the archive's folders instead.")
-        fields = self._fields_in_sky(selection)
+        fields = self.fields_in_sky(selection)
         url = f"{self.archive.base(release)}/{release.root}/photo/redux/runList.par"
         text = self._fetcher.get(url).content.decode(errors="replace")
         yield from folders_from_run_list(read_run_list(text), selection, fields)
@@ -320,7 +320,7 @@ class ArchiveClient:
             except InvalidInput as error:
                 raise ArchiveUnavailable(f"{url}: {error}.") from error
 
-    def _fields_in_sky(self, selection: Selection) -> FieldsByPlace | None:
+    def fields_in_sky(self, selection: Selection) -> FieldsByPlace | None:
         """Fields by run and camcol that a patch of sky has, or None if none was asked for."""
         if selection.sky is None:
             return None
