@@ -40,12 +40,14 @@ def shared_sdss(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def new_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LocalStack]]:
-    """Make and start a stack of its own: `new_stack(parts=…, stage=…)`."""
+    """Make and start a stack of its own: `new_stack(parts=…, stage=…, dags=…)`."""
     started: list[LocalStack] = []
 
-    def start(parts: set[str] | None = None, stage: str = "hdfs", name: str = "stack") -> LocalStack:
+    def start(
+        parts: set[str] | None = None, stage: str = "hdfs", name: str = "stack", dags: Path = PROJECT / "dags"
+    ) -> LocalStack:
         home = tmp_path_factory.mktemp(name)
-        config = StackConfig(home, free_ports(), stage)
+        config = StackConfig(home, free_ports(), stage, dags=dags)
         _reuse_jar(config)
         stack = LocalStack(config, print, parts)
         started.append(stack)

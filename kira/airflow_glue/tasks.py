@@ -5,7 +5,6 @@ What fails is raised as it is: `kira.airflow_glue.retries` decides by its kind w
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,10 +30,11 @@ from kira.errors import (
 )
 from kira.extraction import Parameters
 from kira.ledger import Ledger, Outcome, Stage
-from kira.sdss import FrameId, Release
+from kira.sdss import Release, Selection
 from kira.sdss.archive import SDSS, Archive, ArchiveClient
 from kira.settings import Settings
 from kira.stages import mirror, plan, publish, staging, summary, validate
+from kira.stages.cost import cost
 from kira.stages.extraction import forget_failure, job_failure
 from kira.stages.plan import report_path
 from kira.stages.work import Attempt, Services, workers
@@ -156,7 +156,9 @@ def _attempt(used: int = 0, budget: int = 0) -> Attempt:
     instance = _context()["ti"]
     # What the budget allows no further try of is an outcome that stands, as after Airflow's last try.
     last = instance.try_number > instance.max_tries or 0 < budget <= used + 1
-    return Attempt(str(_context()["dag_run"].run_id), instance.try_number, last)
+    return Attempt(
+        str(_context()["dag_run"].run_id), instance.try_number, last, str(instance.dag_id), str(instance.log_url)
+    )
 
 
 def _attempt_at(services: Services, settings: Settings, manifest: Manifest) -> Attempt:
@@ -208,11 +210,27 @@ def run_plan() -> list[str]:
         _context()["ti"].xcom_push(key=_REQUEST, value=request.as_dict())
         services = _services(Settings.from_environment(), request)
         with ArchiveClient(services.archive) as client:
+            if _is_dry():
+                _tell_cost(services, client, selection)
+                return []
             done = plan.plan(
-                services, _attempt(), client, selection, Parameters(), batch_size=request.batch_size or 200,
-                again=request.again, by_run_list=request.field_list == "run list",
+                services, _attempt(), client, selection, Parameters(), batch_size=request.batch_size,
+                max_batches=request.max_batches, again=request.again, by_run_list=request.field_list == "run list",
+                is_live=_is_live,
             )  # fmt: skip
         return done.batches
+
+
+def _is_dry() -> bool:
+    return bool(_context()["params"].get("dry_run"))
+
+
+def _tell_cost(services: Services, client: ArchiveClient, selection: Selection) -> None:
+    found = cost(services.ledger, client, selection, Parameters().slug, log.info)
+    path = report_path(services.archive.name, str(_context()["dag_run"].run_id), "cost")
+    services.store.write(path, json.dumps(found.as_dict(), indent=1).encode())
+    _context()["ti"].xcom_push(key="cost", value=found.as_dict())
+    log.info("Dry run: nothing is begun. %s. Kept in %s", found.sentence(), services.store.uri(path))
 
 
 def run_mirror(uri: str) -> str:
@@ -298,7 +316,7 @@ def run_summary() -> str:
     """Write the run's report; returns the catalogue's URI."""
     with _told():
         request = _request()
-        if request is None:
+        if request is None or _is_dry():
             return ""
         services = _services(Settings.from_environment(), request)
         return str(summary.summarize(services, str(_context()["dag_run"].run_id))["catalogue"])
@@ -311,7 +329,7 @@ def run_announce() -> list[dict[str, Any]]:
     """
     with _told():
         request = _request()
-        if request is None:
+        if request is None or _is_dry():
             return []
         services = _services(Settings.from_environment(), request)
         run_id = str(_context()["dag_run"].run_id)
@@ -319,26 +337,21 @@ def run_announce() -> list[dict[str, Any]]:
             path = report_path(services.archive.name, run_id, "plan")
             made: dict[str, Any] = json.loads(services.store.read(path))
         except StorageError:
+            if services.store.exists(path):
+                raise
             return []  # the plan failed, and says why
-        batches = {_batch_of(uri) for uri in made["batches"]}
-        rows = [
-            row for row in services.ledger.outcomes(run_id, Stage.PUBLISH)
-            if row.batch in batches and Outcome(row.outcome).good
-        ]  # fmt: skip
-        frames, sources = Counter[int](), Counter[int]()
-        for row in rows:
-            run = FrameId.parse(row.frame).run
-            frames[run] += 1
-            sources[run] += row.sources or 0
         catalogue = services.store.uri(catalogue_folder(services.archive.name, made["release"], made["profile"]))
-        asset = Asset(asset_name(services.archive.name, made["release"]))
-        for run in sorted(frames):
+        published = services.ledger.published_by_run(run_id)
+        for archive, release, run, frames, sources in published:
+            asset = Asset(asset_name(archive, release))
             _context()["outlet_events"][AssetAlias(ALIAS)].add(asset, extra={
-                "archive": services.archive.name, "release": made["release"], "run": run, "frames": frames[run],
-                "sources": sources[run], "catalogue": catalogue, "dag_run": run_id,
+                "archive": archive, "release": release, "run": run, "frames": frames, "sources": sources,
+                "catalogue": catalogue, "dag_run": run_id,
             })  # fmt: skip
-        log.info("%d imaging runs got new frames: %s", len(frames), ", ".join(map(str, sorted(frames))) or "none")
-        return [_next(request, run_id)] if made.get("left") and rows else []
+        runs = ", ".join(str(run) for _, _, run, _, _ in published)
+        log.info("%d imaging runs got new frames%s", len(published), f": {runs}" if runs else "")
+        # Where nothing was published the next run would find the same.
+        return [_next(request, run_id)] if made["left"] and published else []
 
 
 def asset_name(archive: str, release: str) -> str:

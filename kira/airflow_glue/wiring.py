@@ -14,6 +14,7 @@ from kira.airflow_glue.retries import POLICY, RETRIES, first_wait
 from kira.airflow_glue.spark import ExtractOperator
 from kira.sdss import ALL_RELEASES
 from kira.sdss.selection import NUMBERS_PATTERN
+from kira.sdss.sky import SKY_PATTERN
 
 ARCHIVE_POOL = "kira_archive"
 BACKFILL_POOL = "kira_backfill"
@@ -47,7 +48,7 @@ def selection_params() -> dict[str, Param]:
         "fields": _numbers("Fields", "11-100"),
         "bands": Param(_DEFAULT.bands, type="string", pattern="^[ugriz]{1,5}$", title="Bands"),
         "sky": Param(
-            "", type=["null", "string"], maxLength=500, title="Patch of sky",
+            "", type=["null", "string"], pattern=SKY_PATTERN, title="Patch of sky",
             description="For example cone 10.5 -0.3 1.0: right ascension, declination, radius in degrees. Empty: all.",
         ),
         "archive": Param(

@@ -169,6 +169,23 @@ class AirflowApi:
         if done and done.get("errors"):
             raise StackError(f"Airflow refused the pool {name}: {done['errors']}")
 
+    def set_variable(self, key: str, value: str, description: str) -> None:
+        """Create or replace a variable."""
+        variable = {"key": key, "value": value, "description": description}
+        entities = {"actions": [{"action": "create", "entities": [variable], "action_on_existence": "overwrite"}]}
+        done = self.call("PATCH", "/variables", json=entities)["create"]
+        if done and done.get("errors"):
+            raise StackError(f"Airflow refused the variable {key}: {done['errors']}")
+
+    def variable(self, key: str) -> str | None:
+        """Value of a variable; None if there is none of that name."""
+        try:
+            return str(self.call("GET", f"/variables/{key}")["value"])
+        except StackError as error:
+            if " 404 " in str(error):
+                return None
+            raise
+
     def wait_for_dag(self, dag: str, seconds: float) -> None:
         """Wait until the dag-processor has read a DAG; unpause it.
 

@@ -2,9 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from kira.ledger import Ledger, OutcomeRow
 from kira.stack.airflow_server import AirflowApi
 from kira.stack.local import LocalStack
 from kira.storage import Store, catalogue_folder, open_store
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,25 @@ class Observatory:
 
 
 @pytest.fixture(scope="session")
-def observatory(new_stack: Callable[..., LocalStack]) -> Observatory:
-    stack = new_stack(name="e2e")
-    return Observatory(
-        stack, open_store(stack.config.stage_url), Ledger(stack.config.ledger_url), AirflowApi(stack.config)
-    )
+def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's DAGs, with two more, paused: one that follows a catalogue, and the ingestion every minute."""
+    folder = tmp_path_factory.mktemp("dags") / "dags"
+    shutil.copytree(PROJECT / "dags", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    example = (PROJECT / "docs" / "following.md").read_text().split("```python\n")[1].split("```")[0]
+    assert "kira_catalogue_sample_dr12" in example
+    (folder / "my_follower.py").write_text(example.replace("_sample_", "_followed_"))
+    ingest = (folder / "sdss_ingest.py").read_text()
+    often = ingest.replace('dag_id="sdss_ingest"', 'dag_id="every_minute"').replace("wiring.schedule()", '"* * * * *"')
+    assert often != ingest
+    (folder / "every_minute.py").write_text(often)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def observatory(new_stack: Callable[..., LocalStack], dags: Path) -> Iterator[Observatory]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KIRA_RETRY_SECONDS", "3")
+        stack = new_stack(name="e2e", dags=dags)
+        yield Observatory(
+            stack, open_store(stack.config.stage_url), Ledger(stack.config.ledger_url), AirflowApi(stack.config)
+        )
