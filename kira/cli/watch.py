@@ -159,7 +159,7 @@ class Watch:
         for stage, outcome, frames, _ in self.ledger.progress(list(self.runs.values())):
             with_outcome[stage] += frames
             if stage != Stage.PLAN:
-                failed[stage] += 0 if Outcome(outcome).good else frames
+                failed[stage] += 0 if Outcome(outcome).goes_on else frames
         lost, gone = {}, 0
         for stage in STAGES:
             lost[stage] = gone

@@ -23,6 +23,8 @@ class Stage(StrEnum):
 class Outcome(StrEnum):
     """What happened to one frame in one stage. A frame has exactly one for every stage that it reached."""
 
+    WAITING = "waiting"
+    """The archive has it, and no plan has taken it up yet."""
     OK = "ok"
     """The stage did its work."""
     OK_EMPTY = "ok_empty"
@@ -76,6 +78,7 @@ class Outcome(StrEnum):
 
 
 _ADVICE = {
+    Outcome.WAITING: "run the ingestion, or wait for the next one",
     Outcome.OK: "nothing to do",
     Outcome.OK_EMPTY: "nothing to do",
     Outcome.SAME_BYTES: "nothing to do",

@@ -15,18 +15,21 @@ log = logging.getLogger(__name__)
 _BATCH = "batch="
 
 
-def published_frames(services: Services, archive: str, release: str, profile: str) -> set[str]:
-    """Frames that readers of the staging store see in a catalogue, as text.
+def bring_into_line(services: Services, archive: str, release: str, profile: str) -> None:
+    """Bring the ledger into line with what readers of the staging store see in a catalogue.
 
     A folder that the ledger does not know (its run was killed between the rename and the record, or the ledger was
     lost) is told to it. What the ledger says of folders that are not there (another staging store, a catalogue that
-    was removed) does not count.
+    was removed) does not count any more.
     """
-    told = services.ledger.published(archive, release, profile)
-    frames: set[str] = set()
-    for batch, folder in _folders(services, archive, release, profile):
-        frames |= told[batch] if batch in told else _tell_ledger(services, folder)
-    return frames
+    catalogue = services.ledger.catalogue(archive, release, profile)
+    told = services.ledger.published_batches(catalogue)
+    there = dict(_folders(services, archive, release, profile))
+    for batch in sorted(told - there.keys()):
+        frames = services.ledger.unpublish(catalogue, batch)
+        log.warning("batch %s is not in the catalogue any more: its %d frames wait again", batch, frames)
+    for batch in sorted(there.keys() - told):
+        _tell_ledger(services, there[batch])
 
 
 def unclaimed_frames(services: Services, context: Context) -> dict[str, str]:
@@ -51,7 +54,7 @@ def _folders(services: Services, archive: str, release: str, profile: str) -> It
             yield entry.name.removeprefix(_BATCH), f"{root}/{entry.name}"
 
 
-def _tell_ledger(services: Services, folder: str) -> set[str]:
+def _tell_ledger(services: Services, folder: str) -> None:
     manifest = Manifest.load(services.store, services.store.uri(f"{folder}/{MANIFEST}"))
     good = [one for one in read_outcomes(services.store, folder) if Outcome(one.outcome).good]
     log.warning("batch %s is published, and the ledger did not know: mended", manifest.batch)
@@ -62,7 +65,6 @@ def _tell_ledger(services: Services, folder: str) -> set[str]:
     ):
         pass  # the folder is there already: this is for runs to come
     record_published(services, context, good, again=True)
-    return {one.frame for one in good}
 
 
 def is_published(services: Services, manifest: Manifest, batch: str) -> bool:
@@ -73,5 +75,5 @@ def is_published(services: Services, manifest: Manifest, batch: str) -> bool:
 def record_published(services: Services, context: Context, good: list[Measured], *, again: bool) -> None:
     """Tell the ledger what a published folder holds."""
     services.ledger.record(context, Stage.PUBLISH, (
-        Record(FrameId.parse(one.frame), Outcome.OK, sources=one.sources, again=again) for one in good
+        Record(FrameId.parse(one.frame), Outcome(one.outcome), sources=one.sources, again=again) for one in good
     ))  # fmt: skip

@@ -10,11 +10,12 @@ import logging
 import time
 from dataclasses import replace
 
-from kira.errors import ArchiveUnavailable, CorruptUpstream
+from kira.errors import ArchiveUnavailable, ChecksumMismatch, CorruptUpstream
 from kira.frames.integrity import unpack
 from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
 from kira.sdss.archive import ArchiveClient, Download
+from kira.sdss.listing import differ
 from kira.stages.work import Attempt, Services, for_each_frame
 from kira.storage import Entry, Manifest, Mirrored
 
@@ -47,9 +48,18 @@ def mirror(
     def work(entry: Entry) -> tuple[Entry, Record]:
         began = time.monotonic()
         known = services.mirror.find(entry.key)
-        if known is None:
+        # What the archive lists now is another file than the one in the mirror: by size, date or checksum.
+        changed = known is not None and differ(known.listed, entry.listed)
+        if known is None or changed:
+            before = known
             fetched, plain = _fetch_whole(client, entry)
-            known = Mirrored(len(fetched.content), fetched.sha256, len(plain), hashlib.sha256(plain).hexdigest())
+            known = Mirrored(
+                len(fetched.content), fetched.sha256, len(plain), hashlib.sha256(plain).hexdigest(), entry.listed
+            )
+            if before is not None and before.sha256 != known.sha256:
+                # Before the object is replaced: whoever is interrupted in between does all of this again.
+                services.store.delete(entry.staged)
+                log.warning("%s has changed in the archive: it is mirrored and measured anew", entry.frame)
             source = {
                 "source": fetched.url,
                 "source-etag": fetched.etag or "",
@@ -57,13 +67,15 @@ def mirror(
             }
             # Handed over first: once the object is in S3, nobody will decompress the frame in this stage again.
             services.store.write(handed_over(manifest, entry.frame, known.plain_sha256), plain)
-            if not services.mirror.put(entry.key, fetched.content, known, source):
+            if not services.mirror.put(entry.key, fetched.content, known, source, overwrite=changed):
                 # Another run was faster. What it stored is what the next stage will read.
                 known = services.mirror.find(entry.key) or known
-            record = Record(entry.frame, Outcome.OK, size=known.size, sha256=known.sha256, checks=_CHECKS,
-                            seconds=time.monotonic() - began)  # fmt: skip
+            record = Record(entry.frame, _outcome(entry, known), size=known.size, sha256=known.sha256,
+                            checks=_CHECKS + bool(entry.sha1), seconds=time.monotonic() - began,
+                            listed=entry.listed)  # fmt: skip
         else:
-            record = Record(entry.frame, Outcome.OK, again=True, size=known.size, sha256=known.sha256, seconds=0.0)
+            record = Record(entry.frame, _outcome(entry, known), again=True, size=known.size, sha256=known.sha256,
+                            seconds=0.0, listed=known.listed or entry.listed)  # fmt: skip
         facts = replace(
             entry, size=known.size, sha256=known.sha256, plain_size=known.plain_size, plain_sha256=known.plain_sha256
         )
@@ -79,7 +91,7 @@ def handed_over(manifest: Manifest, frame: FrameId, plain_sha256: str) -> str:
 
 def _fetch_whole(client: ArchiveClient, entry: Entry) -> tuple[Download, bytes]:
     # A damaged file is fetched once more: if it comes out the same, it is the archive's copy that is damaged.
-    first = client.download(entry.frame, url=entry.url)
+    first = _download(client, entry)
     try:
         return first, unpack(first.content, entry.frame.file_name)
     except CorruptUpstream as error:
@@ -88,6 +100,26 @@ def _fetch_whole(client: ArchiveClient, entry: Entry) -> tuple[Download, bytes]:
             raise CorruptUpstream(f"{error} (fetched twice from {entry.url}, SHA-256 {first.sha256})") from error
         log.warning("%s came damaged and was fetched again", entry.frame)
         return second, _unpack_second(second, entry)
+
+
+def _outcome(entry: Entry, known: Mirrored) -> Outcome:
+    return Outcome.SAME_BYTES if entry.published == known.sha256 else Outcome.OK
+
+
+def _download(client: ArchiveClient, entry: Entry) -> Download:
+    """Fetch a file, and once more if it is not the one that the archive's checksum file speaks of."""
+    for _ in range(2):
+        fetched = client.download(entry.frame, url=entry.url)
+        if not entry.sha1:
+            return fetched
+        found = hashlib.sha1(fetched.content, usedforsecurity=False).hexdigest()
+        if found == entry.sha1:
+            return fetched
+        log.warning("%s came with SHA-1 %s, and the archive says %s", entry.url, found, entry.sha1)
+    raise ChecksumMismatch(
+        f"{entry.url} was fetched twice and came with SHA-1 {found}, where the archive's own checksum file says "
+        f"{entry.sha1}."
+    )
 
 
 def _unpack_second(second: Download, entry: Entry) -> bytes:

@@ -5,16 +5,22 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 
 from kira.errors import InvalidInput
 from kira.extraction import Parameters
-from kira.ledger import Context, Outcome, Record, Stage
+from kira.ledger import Context, Outcome, Record, Stage, ToDo
+from kira.ledger.numbers import number_of
+from kira.ledger.status import tallied
 from kira.sdss import FrameId, Selection
 from kira.sdss.archive import Archive, ArchiveClient
-from kira.stages.catalogue import published_frames
+from kira.sdss.listing import sha1_of
+from kira.stages.catalogue import bring_into_line
 from kira.stages.extraction import OUTCOMES, read_outcomes
+from kira.stages.places import mirror_key, staged_path
+from kira.stages.reconcile import reconcile
 from kira.stages.work import Attempt, Services
 from kira.storage import Entry, Manifest
 
@@ -22,8 +28,8 @@ log = logging.getLogger(__name__)
 
 MAX_BATCHES = 1000
 """Airflow maps a task at most 1,024 times by default."""
-SETTLED = (Outcome.CORRUPT_UPSTREAM, Outcome.BAD_FRAME, Outcome.EXTRACTION_FAILED)
-"""Failures that the same bytes and the same parameters would give again."""
+SMALLEST_BATCH, LARGEST_BATCH = 200, 2000
+"""Frames in a batch where nobody says how many: few, to see results soon; many, where there are very many to do."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +40,27 @@ class Plan:
     ----------
     selection : str
         In words.
+    archive, release : str
     profile : str
         Slug of the extraction parameters.
     found : int
         Frames of the selection that the archive has.
     published : int
-        Of those, the ones that are in the catalogue already.
+        Of those, the ones that are in the catalogue already and have not changed.
     settled : int
-        Of those, the ones that failed for good before and are not tried again.
+        Of those, the ones that failed for good before, or too often, and are not tried again by themselves.
     planned : int
         Of those, the ones that go into batches.
+    left : int
+        Of those, the ones that wait for the next run: one run takes so many batches and no more.
+    elsewhere : int
+        Of those, the ones that another run is at work on.
     missing : int
         Frames asked for by name that the archive does not have.
+    new, changed, withdrawn, returned, lost : int
+        What has changed since the archive and the mirror were asked last; see `kira.ledger.Reconciled`.
+    why : dict of str to int
+        Planned frames by reason: new, unfinished, failed, changed, lost.
     batches : list of str
         URIs of the manifests.
     """
@@ -54,19 +69,64 @@ class Plan:
     archive: str
     release: str
     profile: str
-    found: int
-    published: int
-    settled: int
-    planned: int
-    missing: int
-    batches: list[str]
+    found: int = 0
+    published: int = 0
+    settled: int = 0
+    planned: int = 0
+    left: int = 0
+    elsewhere: int = 0
+    missing: int = 0
+    new: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+    returned: int = 0
+    lost: int = 0
+    why: dict[str, int] = field(default_factory=dict)
+    batches: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody asks of a plan, beside the selection.
+
+    Parameters
+    ----------
+    batch_size : int
+        Most frames in a batch; 0 for a size that suits how much there is to do.
+    max_batches : int
+        Most batches in one run, at most `MAX_BATCHES`; what is left waits for the next.
+    again : bool
+        Also frames that failed for good before.
+    by_run_list : bool
+        Take what should exist from the release's run list instead of what the index pages show.
+    dry_run : bool
+        Compare and count, and write no batch.
+
+    Raises
+    ------
+    InvalidInput
+        If a number is out of its range.
+    """
+
+    batch_size: int = 0
+    max_batches: int = 100
+    again: bool = False
+    by_run_list: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.batch_size <= 5000:
+            raise InvalidInput(f"A batch has 1 to 5000 frames (0: as many as suit), not {self.batch_size}.")
+        if not 1 <= self.max_batches <= MAX_BATCHES:
+            raise InvalidInput(f"A run takes 1 to {MAX_BATCHES} batches, not {self.max_batches}.")
 
 
 def plan(
     services: Services, attempt: Attempt, client: ArchiveClient, selection: Selection, parameters: Parameters, *,
-    batch_size: int, again: bool = False, by_run_list: bool = False,
+    batch_size: int = 0, max_batches: int = 100, again: bool = False, by_run_list: bool = False,
+    dry_run: bool = False, is_live: Callable[[str], bool] = lambda _run: False,
 ) -> Plan:  # fmt: skip
-    """Write a manifest for each batch of frames to be worked on.
+    """Compare archive, ledger, mirror and catalogue, and write a manifest for each batch of frames to be worked on.
 
     Parameters
     ----------
@@ -75,118 +135,135 @@ def plan(
     client : ArchiveClient
     selection : Selection
     parameters : Parameters
-    batch_size : int
-        Most frames in a batch.
-    again : bool
-        Also frames that failed for good before.
-    by_run_list : bool
-        Take what should exist from the release's run list instead of what the index pages show.
+    batch_size, max_batches, again, by_run_list, dry_run
+        See `Asked`.
+    is_live : callable
+        Whether a DAG run is still at work: what it has is left to it.
 
     Raises
     ------
     InvalidInput
-        If the selection is too large for one run.
+        If a number is out of its range.
     ArchiveUnavailable, NotInArchive
         If the archive cannot be asked what it has.
     """
-    archive, release = services.archive, selection.release
-    listing = client.list_from_run_list if by_run_list else client.list_frames
-    found = sorted(frame for frame in listing(selection) if frame in selection)
-    missing = [] if by_run_list else missing_frames(selection, found)
-    published = published_frames(services, archive.name, str(release), parameters.slug)
-    settled = services.ledger.failed(archive.name, str(release), parameters.slug, SETTLED)
-    if again:
-        _forget_bad_frames(services, archive, parameters, [f for f in found if str(f) not in published])
-        settled = set()
-    todo = [f for f in found if str(f) not in published and str(f) not in settled]
-    chunks = [todo[start : start + batch_size] for start in range(0, len(todo), batch_size)]
-    if len(chunks) > MAX_BATCHES:
-        raise InvalidInput(
-            f"{len(todo):,} frames make {len(chunks):,} batches of {batch_size}, and one run takes {MAX_BATCHES}: "
-            "select fewer runs, or set a larger batch size."
-        )
-    batches = [_write(services, attempt, archive, parameters, chunk) for chunk in chunks]
-    planned_by = Context(
-        f"plan-{run_key(attempt.dag_run)}"[:80], archive.name, str(release), parameters.slug, attempt.dag_run,
-        attempt.number,
+    asked = Asked(batch_size, max_batches, again, by_run_list, dry_run)
+    archive, release = services.archive.name, str(selection.release)
+    catalogue = services.ledger.catalogue(archive, release, parameters.slug)
+    whole = Context(
+        f"plan-{run_key(attempt.dag_run)}"[:80], archive, release, parameters.slug, attempt.dag_run, attempt.number,
+        attempt.dag, attempt.log,
     )  # fmt: skip
-    where = archive.base(release)
-    services.ledger.record(planned_by, Stage.PLAN, (
-        Record(f, Outcome.NOT_IN_ARCHIVE, f"{f} was asked for, but is not listed in {where}/{f.folder}")
-        for f in missing
-    ))  # fmt: skip
-    done = Plan(
-        str(selection), archive.name, str(release), parameters.slug, len(found),
-        sum(str(f) in published for f in found), sum(str(f) in settled and str(f) not in published for f in found),
-        len(todo), len(missing), batches,
-    )  # fmt: skip
-    services.store.write(
-        report_path(archive.name, attempt.dag_run, "plan"), json.dumps(asdict(done), indent=1).encode()
-    )
-    log.info(
-        "%s at %s: %d frames in the archive, %d published already, %d failed for good before, "
-        "%d asked for but missing; %d to do in %d batches",
-        done.selection, archive.name, done.found, done.published, done.settled, done.missing, done.planned,
-        len(batches),
-    )  # fmt: skip
+    with services.ledger.attempt(whole, Stage.PLAN, 0):
+        bring_into_line(services, archive, release, parameters.slug)
+        found = reconcile(services, client, catalogue, selection, by_run_list=by_run_list)
+        where = services.archive.base(selection.release)
+        services.ledger.record(whole, Stage.PLAN, (
+            Record(f, Outcome.NOT_IN_ARCHIVE, f"{f} was asked for, but is not listed in {where}/{f.folder}")
+            for f in found.missing
+        ))  # fmt: skip
+        services.ledger.record(whole, Stage.PLAN, (
+            Record(f, Outcome.WITHDRAWN, f"{f} was listed in {where}/{f.folder}, and is not any more")
+            for f in found.withdrawn
+        ))  # fmt: skip
+        if again:
+            _forget_bad_frames(services, services.ledger.try_again(catalogue, selection))
+        done = replace(
+            _cut(services, attempt, catalogue, selection, parameters, asked, found.within, is_live),
+            missing=len(found.missing), **{name: getattr(found.sums, name) for name in _CHANGES},
+        )  # fmt: skip
+    services.store.write(report_path(archive, attempt.dag_run, "plan"), json.dumps(asdict(done), indent=1).encode())
+    log.info("%s", in_words(done))
     return done
 
 
-def missing_frames(selection: Selection, found: Sequence[FrameId]) -> list[FrameId]:
-    """Frames that should be there and are not listed by the archive.
-
-    - A field of which two bands or more are listed has five: the others of the selection are expected. (A field with
-      one band alone was copied that way.)
-    - A run and a field typed as single numbers are asked for by name and expected.
-    - Of a typed range of fields, those between the first and the last that a camera column has are expected, so that
-      a hole is noticed and the end of a run is not; all of them, if a run typed as a single number has none.
-
-    Parameters
-    ----------
-    selection : Selection
-    found : sequence of FrameId
-        What the archive lists of it.
-    """
-    have = set(found)
-    bands = Counter(replace(frame, band="r") for frame in found)
-    expected = {replace(field, band=band) for field, n in bands.items() if n > 1 for band in selection.bands}
-    if selection.by_name:
-        expected |= _asked_by_name(selection, found)
-    return sorted(expected - have)
+_CHANGES = ("new", "changed", "withdrawn", "returned", "lost")
 
 
-def _asked_by_name(selection: Selection, found: Sequence[FrameId]) -> set[FrameId]:
-    by_run: dict[int, list[FrameId]] = {low: [] for low, high in selection.runs.ranges if low == high}
-    for frame in found:
-        by_run.setdefault(frame.run, []).append(frame)
-    expected: set[FrameId] = set()
-    for run, seen in by_run.items():
-        rerun = seen[0].rerun if seen else selection.release.reruns[0]
-        # A run that is not there at all is missing in all six camera columns.
-        for camcol in set(selection.camcols) or {f.camcol for f in seen} or set(range(1, 7)):
-            fields = _expected_fields(selection, [f.field for f in seen if f.camcol == camcol])
-            expected |= {
-                FrameId(selection.release, run, rerun, camcol, field, band)
-                for field in fields
-                for band in selection.bands
-            }
-    return expected
+def in_words(plan: Plan) -> str:
+    """One sentence about a plan."""
+    parts = [
+        f"{plan.found:,} frames in the archive", f"{plan.published:,} published already",
+        f"{plan.settled:,} failed for good before", f"{plan.missing:,} asked for but missing",
+        f"{plan.planned:,} to do in {len(plan.batches):,} batches",
+    ]  # fmt: skip
+    parts += [f"{getattr(plan, name):,} {name}" for name in _CHANGES[1:] if getattr(plan, name)]
+    parts += [f"{plan.elsewhere:,} at work in another run"] if plan.elsewhere else []
+    parts += [f"{plan.left:,} left for the next run"] if plan.left else []
+    return f"{plan.selection} at {plan.archive}: {'; '.join(parts)}"
 
 
-def _expected_fields(selection: Selection, listed: Sequence[int]) -> set[int]:
-    if not listed:
-        return set(selection.fields)
-    singles = {low for low, high in selection.fields.ranges if low == high}
-    return singles | {field for field in range(min(listed), max(listed) + 1) if field in selection.fields}
+def _cut(
+    services: Services, attempt: Attempt, catalogue: int, selection: Selection, parameters: Parameters, asked: Asked,
+    within: Callable[[int], bool] | None, is_live: Callable[[str], bool],
+) -> Plan:  # fmt: skip
+    """Cut what is to do into batches, the first ones of it."""
+    counts = counts_of(services, catalogue, selection, within)
+    done = Plan(
+        str(selection), services.archive.name, str(selection.release), parameters.slug, found=counts["found"],
+        published=counts["published"], settled=counts["settled"],
+    )  # fmt: skip
+    todo = services.ledger.count_to_do(catalogue, selection)
+    size = asked.batch_size or min(max(SMALLEST_BATCH, -(-todo // asked.max_batches)), LARGEST_BATCH)
+    live = cache(is_live)
+    batches: list[str] = []
+    # New frames and frames that are in the catalogue already do not share a batch: the first kind becomes a folder of
+    # the catalogue, the second is put in place of old rows.
+    waiting: dict[bool, list[ToDo]] = {False: [], True: []}
+    why: Counter[str] = Counter()
+    elsewhere = left = 0
+    for one in services.ledger.to_do(catalogue, selection):
+        if within is not None and not within(number_of(one.frame)):
+            continue
+        if one.why == "unfinished" and one.dag_run not in (None, attempt.dag_run) and live(str(one.dag_run)):
+            elsewhere += 1
+            continue
+        full = len(batches) + sum(bool(chunk) for chunk in waiting.values())
+        chunk = waiting[one.published_batch is not None]
+        if full >= asked.max_batches and not chunk:
+            left += 1
+            continue
+        chunk.append(one)
+        why[one.why] += 1
+        if len(chunk) == size:
+            batches += [] if asked.dry_run else [_write(services, attempt, parameters, chunk)]
+            batches += ["not written"] if asked.dry_run else []
+            chunk.clear()
+    batches += [
+        "not written" if asked.dry_run else _write(services, attempt, parameters, chunk)
+        for chunk in waiting.values() if chunk
+    ]  # fmt: skip
+    return replace(
+        done, planned=sum(why.values()), left=left, elsewhere=elsewhere, why=dict(why),
+        batches=[] if asked.dry_run else batches,
+    )  # fmt: skip
 
 
-def _write(
-    services: Services, attempt: Attempt, archive: Archive, parameters: Parameters, frames: Sequence[FrameId],
-) -> str:  # fmt: skip
+def counts_of(
+    services: Services, catalogue: int, selection: Selection, within: Callable[[int], bool] | None
+) -> dict[str, int]:
+    """Frames of a selection that the archive has, that are published and unchanged, and that failed for good."""
+    rows = tallied(services.ledger, catalogue, selection, within)
+    there = [row for row in rows if not row.withdrawn and (row.stage, row.outcome) != _NOT_THERE]
+    finished = [row for row in there if not row.to_do]
+    good = [row for row in finished if row.published and Outcome(row.outcome).good]
+    return {
+        "found": sum(row.frames for row in there),
+        "published": sum(row.frames for row in good),
+        "settled": sum(row.frames for row in finished) - sum(row.frames for row in good),
+    }
+
+
+_NOT_THERE = (Stage.PLAN.value, Outcome.NOT_IN_ARCHIVE.value)
+
+
+def _write(services: Services, attempt: Attempt, parameters: Parameters, chunk: Sequence[ToDo]) -> str:
+    archive, frames = services.archive, [one.frame for one in chunk]
     release = frames[0].release
+    text = [f"{one.listed} {one.published_sha256}" for one in chunk if one.published_batch is not None]
     manifest = Manifest(
-        batch_name(archive, parameters, frames), archive.name, str(release), parameters.slug, str(Stage.PLAN),
-        attempt.dag_run, tuple(_entry(archive, frame) for frame in frames),
+        batch_name(archive, parameters, frames, text), archive.name, str(release), parameters.slug, str(Stage.PLAN),
+        attempt.dag_run, tuple(_entry(archive, one) for one in chunk),
     )  # fmt: skip
     _forget_failed_attempt(services, manifest)
     uri = manifest.save(services.store)
@@ -204,29 +281,25 @@ def _forget_failed_attempt(services: Services, manifest: Manifest) -> None:
             services.store.delete(manifest.extracted)
 
 
-def _forget_bad_frames(services: Services, archive: Archive, parameters: Parameters, frames: Sequence[FrameId]) -> None:
+def _forget_bad_frames(services: Services, failed: Mapping[FrameId, Outcome]) -> None:
     # What was no frame when it was fetched may be one in the archive by now. All else in the mirror stays.
-    if not frames:
-        return
-    bad = services.ledger.failed(archive.name, str(frames[0].release), parameters.slug, [Outcome.BAD_FRAME])
-    for entry in (_entry(archive, frame) for frame in frames if str(frame) in bad):
-        services.mirror.delete(entry.key)
-        services.store.delete(entry.staged)
+    for frame, outcome in failed.items():
+        if outcome is Outcome.BAD_FRAME:
+            services.mirror.delete(mirror_key(services.archive, frame))
+            services.store.delete(staged_path(services.archive, frame))
 
 
-def _entry(archive: Archive, frame: FrameId) -> Entry:
-    service = frame.release.service
+def _entry(archive: Archive, one: ToDo) -> Entry:
+    frame = one.frame
     return Entry(
-        frame,
-        archive.url(frame),
-        key=f"{archive.name}/{service}/{frame.archive_path}",
-        staged=f"{archive.name}/frames/{frame.staged_path}",
-    )
+        frame, archive.url(frame), mirror_key(archive, frame), staged_path(archive, frame), listed=one.listed,
+        sha1=sha1_of(one.listed), published=one.published_sha256, replaces=one.published_batch,
+    )  # fmt: skip
 
 
-def batch_name(archive: Archive, parameters: Parameters, frames: Sequence[FrameId]) -> str:
+def batch_name(archive: Archive, parameters: Parameters, frames: Sequence[FrameId], more: Sequence[str] = ()) -> str:
     """Name that is the same whenever the same frames are planned for the same catalogue."""
-    text = "\n".join([archive.name, parameters.slug, *map(str, frames)])
+    text = "\n".join([archive.name, parameters.slug, *map(str, frames), *more])
     return f"{frames[0].release}-{frames[0].run:06d}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

@@ -2,12 +2,14 @@
 
 import json
 import logging
+from dataclasses import replace
 
 from kira.errors import ValidationFailed
 from kira.ledger import Context, Outcome, Stage
 from kira.sdss import FrameId
 from kira.stages.catalogue import is_published, record_published, unclaimed_frames
 from kira.stages.extraction import VALIDATION, Measured, read_outcomes
+from kira.stages.replacing import replace_frames
 from kira.stages.work import Attempt, Services
 from kira.storage import Manifest
 
@@ -35,6 +37,8 @@ def publish(services: Services, attempt: Attempt, manifest: Manifest) -> str:
         log.warning("batch %s holds no frame that could be measured: nothing is published", manifest.batch)
         return ""
     with services.ledger.attempt(context, Stage.PUBLISH, len(good)):
+        if any(entry.replaces for entry in manifest.entries):
+            return _replace(services, manifest, context, good)
         if not done_before:
             _rename(services, manifest, context, good)
         # After the rename: the ledger must never say "published" of what no reader can see. If this is as far as it
@@ -44,10 +48,37 @@ def publish(services: Services, attempt: Attempt, manifest: Manifest) -> str:
     return store.uri(manifest.published)
 
 
-def _rename(services: Services, manifest: Manifest, context: Context, good: list[Measured]) -> None:
+def _refuse_unless_valid(services: Services, manifest: Manifest) -> None:
     report = f"{manifest.extracted}/{VALIDATION}"
     if not services.store.exists(report) or not json.loads(services.store.read(report))["ok"]:
         raise ValidationFailed(f"Batch {manifest.batch} was not validated as it is now: clear its validate task.")
+
+
+def _replace(services: Services, manifest: Manifest, context: Context, good: list[Measured]) -> str:
+    """Frames that changed in the archive: their rows are replaced where they are."""
+    _refuse_unless_valid(services, manifest)
+    store, uris = services.store, []
+    holders = {str(entry.frame): entry.replaces for entry in manifest.entries}
+    parts = sorted({one.part for one in good if one.part})
+    contents = [store.read(f"{manifest.extracted}/{part}") for part in parts]
+    for holder in sorted({holders[one.frame] or "" for one in good}):
+        mine = [one for one in good if holders[one.frame] == holder]
+        folder = replace(manifest, batch=holder).published
+        with services.ledger.holding():
+            if not store.exists(folder):
+                raise ValidationFailed(
+                    f"Batch {holder}, of which {mine[0].frame} is to be replaced, is not in the catalogue any more: "
+                    "run the ingestion again."
+                )
+            replace_frames(store, manifest, folder, contents, mine)
+        record_published(services, replace(context, batch=holder), mine, again=False)
+        log.info("batch %s: %d frames of batch %s are replaced", manifest.batch, len(mine), holder)
+        uris.append(store.uri(folder))
+    return uris[0]
+
+
+def _rename(services: Services, manifest: Manifest, context: Context, good: list[Measured]) -> None:
+    _refuse_unless_valid(services, manifest)
     names = {one.frame for one in good}
     frames = [FrameId.parse(one.frame) for one in good]
     # Runs that overlap: whoever is first publishes, and no frame gets into a catalogue twice.

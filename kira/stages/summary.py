@@ -3,16 +3,21 @@
 import json
 import logging
 from collections import Counter, defaultdict
+from itertools import pairwise
 from typing import Any
 
 from kira.errors import KiraError, StorageError
-from kira.ledger import Outcome, OutcomeRow, Stage, StageRow
+from kira.ledger import Outcome, Stage, StageRow
 from kira.stages.extraction import read_outcomes
 from kira.stages.plan import report_path
 from kira.stages.work import Services
 from kira.storage import Manifest, catalogue_folder
 
 log = logging.getLogger(__name__)
+
+
+MOST_PROBLEMS = 10_000
+"""So many frames that are not published are listed in a report; all of them are in the ledger."""
 
 
 class RunIncomplete(KiraError):
@@ -34,9 +39,9 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
         After the report is written, if planned frames stopped on the way without a reason of their own.
     """
     plan = _plan(services, dag_run)
-    rows = services.ledger.outcomes(dag_run)
-    last = last_outcomes(rows)
-    stuck = [row for row in last.values() if is_stuck(row)]
+    services.ledger.settle(dag_run)
+    figures = services.ledger.figures(dag_run)
+    problems = services.ledger.problems(dag_run, MOST_PROBLEMS)
     folder = catalogue_folder(services.archive.name, plan["release"], plan["profile"])
     report = {
         "dag_run": dag_run,
@@ -44,36 +49,43 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
         "batches": len(plan["batches"]),
         "synthetic": any(_synthetic(services, uri) for uri in plan["batches"]),
         "catalogue": services.store.uri(folder) if services.store.exists(folder) else "",
-        "frames": frames_by_outcome(last.values()),
-        "sources": sources_by_band(rows),
-        "stages": stage_figures(rows, services.ledger.attempts(dag_run)),
-        "checks": {"made": sum(row.checks for row in rows), "failed": sum(row.failed_checks for row in rows)},
+        "frames": frames_by_outcome(figures),
+        "sources": sources_by_band(figures),
+        "stages": stage_figures(figures, services.ledger.attempts(dag_run)),
+        "checks": {name: sum(row[column] for row in figures)
+                   for name, column in (("made", "checks"), ("failed", "failed_checks"))},
         "problems": [
             {"frame": row.frame, "stage": row.stage, "outcome": row.outcome, "reason": row.reason,
              "advice": Outcome(row.outcome).advice}
-            for row in last.values() if not Outcome(row.outcome).good
+            for row in problems
         ],
-        "stuck": [{"frame": row.frame, "after": row.stage} for row in stuck],
+        "stuck": stuck_by_stage(figures),
+        "runs": [
+            {"run": run, "frames": frames, "sources": sources}
+            for _, _, run, frames, sources in services.ledger.published_by_run(dag_run)
+        ],
     }  # fmt: skip
     services.store.write(report_path(services.archive.name, dag_run, "report"), json.dumps(report, indent=1).encode())
     log.info("%s", json.dumps({name: report[name] for name in ("plan", "frames", "sources", "checks")}, indent=1))
-    _fail_unless_whole(report, plan, list(last.values()), stuck)
+    _fail_unless_whole(services, report, plan)
     return report
 
 
-def _fail_unless_whole(
-    report: dict[str, Any], plan: dict[str, Any], last: list[OutcomeRow], stuck: list[OutcomeRow]
-) -> None:
-    invalid = [row for row in last if row.outcome == Outcome.NOT_VALID]
+def _fail_unless_whole(services: Services, report: dict[str, Any], plan: dict[str, Any]) -> None:
+    invalid = [problem for problem in report["problems"] if problem["outcome"] == Outcome.NOT_VALID]
     if invalid:
-        raise RunIncomplete(f"{len(invalid)} frames are held back by validation: {invalid[0].reason}")
+        held = report["frames"][Outcome.NOT_VALID]
+        raise RunIncomplete(f"{held} frames are held back by validation: {invalid[0]['reason']}")
+    stuck = sum(report["stuck"].values())
     if stuck:
+        stage = next(iter(report["stuck"]))
+        ended = [a for a in services.ledger.attempts(report["dag_run"]) if a.error]
+        why = f" The last failure: {ended[-1].stage} of batch {ended[-1].batch}: {ended[-1].error}" if ended else ""
         raise RunIncomplete(
-            f"{len(stuck)} frames stopped on the way without an outcome that says why, the first {stuck[0].frame} "
-            f"after stage {stuck[0].stage} in batch {stuck[0].batch}: see which task of this run failed, mend the "
-            "cause, and clear it."
+            f"{stuck} frames stopped on the way without an outcome that says why, the first ones after stage {stage}: "
+            f"see which task of this run failed, mend the cause, and clear it.{why}"
         )
-    told, asked = sum(report["frames"].values()), plan["planned"] + plan["missing"]
+    told, asked = sum(report["frames"].values()), plan["planned"] + plan["missing"] + plan["withdrawn"]
     if told != asked:
         raise RunIncomplete(f"{asked} frames were planned or found missing, but {told} have an outcome: report this.")
 
@@ -91,57 +103,70 @@ def _plan(services: Services, dag_run: str) -> dict[str, Any]:
     return plan
 
 
-def last_outcomes(rows: list[OutcomeRow]) -> dict[str, OutcomeRow]:
-    """Outcome of the latest stage that each frame reached."""
-    order = list(Stage)
-    last: dict[str, OutcomeRow] = {}
-    for row in rows:
-        if row.frame not in last or order.index(Stage(row.stage)) > order.index(Stage(last[row.frame].stage)):
-            last[row.frame] = row
-    return last
+def _counts(figures: list[dict[str, Any]]) -> dict[Stage, Counter[Outcome]]:
+    counts: dict[Stage, Counter[Outcome]] = {stage: Counter() for stage in Stage}
+    for row in figures:
+        counts[Stage(row["stage"])][Outcome(row["outcome"])] += row["frames"]
+    return counts
 
 
-def is_stuck(row: OutcomeRow) -> bool:
-    """Whether a frame's last outcome is good and yet it is not published."""
-    return Outcome(row.outcome).good and row.stage != Stage.PUBLISH
+def stuck_by_stage(figures: list[dict[str, Any]]) -> dict[str, int]:
+    """Frames that came well through a stage and have no outcome in the next one, by stage."""
+    counts, stuck = _counts(figures), {}
+    for stage, following in pairwise(Stage):
+        left = sum(n for outcome, n in counts[stage].items() if outcome.goes_on) - counts[following].total()
+        if left:
+            stuck[str(stage)] = left
+    return stuck
 
 
-def frames_by_outcome(last: Any) -> dict[str, int]:
-    """Frames by what finally became of them; `published` where all went well."""
-    counts = Counter(
-        "published" if row.stage == Stage.PUBLISH and Outcome(row.outcome).good
-        else "unfinished" if is_stuck(row) else row.outcome
-        for row in last
-    )  # fmt: skip
-    return dict(sorted(counts.items(), key=lambda item: (item[0] != "published", item[0])))
+def frames_by_outcome(figures: list[dict[str, Any]]) -> dict[str, int]:
+    """Frames by what finally became of them; `published` where all went well, `unfinished` where it stopped.
+
+    Parameters
+    ----------
+    figures : list of dict
+        See `kira.ledger.Ledger.figures`.
+    """
+    counts = _counts(figures)
+    final: Counter[str] = Counter()
+    for stage in Stage:
+        for outcome, frames in counts[stage].items():
+            if not outcome.goes_on:
+                final[str(outcome)] += frames
+            elif stage is Stage.PUBLISH:
+                final["published"] += frames
+    final["unfinished"] = sum(stuck_by_stage(figures).values())
+    kept = {name: frames for name, frames in final.items() if frames}
+    return dict(sorted(kept.items(), key=lambda item: (item[0] != "published", item[0])))
 
 
-def sources_by_band(rows: list[OutcomeRow]) -> dict[str, int]:
+def sources_by_band(figures: list[dict[str, Any]]) -> dict[str, int]:
     """Published sources by band."""
     found: Counter[str] = Counter()
-    for row in rows:
-        if row.stage == Stage.PUBLISH and Outcome(row.outcome).good:
-            found[row.band] += row.sources or 0
+    for row in figures:
+        if row["stage"] == Stage.PUBLISH and Outcome(row["outcome"]).good:
+            found[row["band"]] += int(row["sources"])
     return {band: found[band] for band in "ugriz" if band in found}
 
 
-def stage_figures(rows: list[OutcomeRow], attempts: list[StageRow]) -> dict[str, dict[str, float]]:
+def stage_figures(figures: list[dict[str, Any]], attempts: list[StageRow]) -> dict[str, dict[str, float]]:
     """Frames, bytes, summed seconds and wall-clock seconds by stage."""
-    figures: dict[str, dict[str, float]] = {}
+    sums: dict[str, dict[str, float]] = {}
     wall: dict[str, float] = defaultdict(float)
     for attempt in attempts:
         if attempt.ended:
             wall[attempt.stage] += (attempt.ended - attempt.began).total_seconds()
     for stage in Stage:
-        mine = [row for row in rows if row.stage == stage]
+        mine = [row for row in figures if row["stage"] == stage]
         if mine:
-            figures[str(stage)] = {
-                "frames": len(mine),
-                "good": sum(Outcome(row.outcome).good for row in mine),
-                "again": sum(row.again for row in mine),
+            sums[str(stage)] = {
+                "frames": sum(row["frames"] for row in mine),
+                "good": sum(row["frames"] for row in mine if Outcome(row["outcome"]).good),
+                "again": sum(int(row["again"]) for row in mine),
                 # What this run did in an earlier attempt of the stage keeps its seconds; what another run did has none.
-                "bytes": sum(row.size or 0 for row in mine if row.seconds or not row.again),
-                "frame_seconds": round(sum(row.seconds or 0.0 for row in mine), 3),
+                "bytes": sum(int(row["size"]) for row in mine),
+                "frame_seconds": round(sum(float(row["seconds"]) for row in mine), 3),
                 "wall_seconds": round(wall.get(str(stage), 0.0), 3),
             }
-    return figures
+    return sums

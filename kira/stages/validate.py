@@ -11,7 +11,7 @@ from kira.errors import ValidationFailed
 from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
 from kira.stages.extraction import JOB, VALIDATION, Measured, read_outcomes
-from kira.stages.work import Attempt, Services
+from kira.stages.work import Attempt, Judge, Services
 from kira.storage import Manifest
 from kira.validation import ExpectedFrame
 from kira.validation import validate as check_batch
@@ -40,28 +40,32 @@ def validate(services: Services, attempt: Attempt, manifest: Manifest) -> None:
     folder = manifest.published if done_before else manifest.extracted
     measured = read_outcomes(store, folder)
     good = [one for one in measured if Outcome(one.outcome).good]
-    extracted = [one.as_record() for one in measured]
+    judge = Judge(services, context, [one.as_record().frame for one in measured], last=True)
+    extracted = [judge(one.as_record()) for one in measured]
     if done_before:
         # Another run's seconds and checks are not this one's.
         extracted = [replace(r, again=True, seconds=0.0, checks=0) if r.outcome.good else r for r in extracted]
     services.ledger.record(context, Stage.EXTRACT, extracted)
     if done_before:
         services.ledger.record(context, Stage.VALIDATE, (
-            Record(FrameId.parse(one.frame), Outcome.OK, sources=one.sources, again=True) for one in good
+            Record(FrameId.parse(one.frame), Outcome(one.outcome), sources=one.sources, again=True) for one in good
         ))  # fmt: skip
         log.info("batch %s is published already: nothing to do", manifest.batch)
         return
     job = json.loads(store.read(f"{folder}/{JOB}"))
     began, ended = (datetime.fromisoformat(job[name]) for name in ("began", "ended"))
-    services.ledger.add_attempt(context, Stage.EXTRACT, len(measured), began, ended)
+    size = sum(one.size or 0 for one in measured)
+    services.ledger.add_attempt(context, Stage.EXTRACT, len(measured), began, ended, size)
     with services.ledger.attempt(context, Stage.VALIDATE, len(good)):
         report, sentence = _check(services, manifest, measured, good)
         store.write(f"{manifest.extracted}/{VALIDATION}", json.dumps(report, indent=1).encode())
         checks = len(report["checks"])
-        outcome = Outcome.NOT_VALID if sentence else Outcome.OK
         services.ledger.record(context, Stage.VALIDATE, (
-            Record(FrameId.parse(one.frame), outcome, sentence, sources=one.sources, checks=checks,
-                   failed_checks=int(bool(sentence))) for one in good
+            Record(
+                FrameId.parse(one.frame), Outcome.NOT_VALID if sentence else Outcome(one.outcome), sentence,
+                sources=one.sources, checks=checks, failed_checks=int(bool(sentence)),
+            )
+            for one in good
         ))  # fmt: skip
     if sentence:
         raise ValidationFailed(f"Batch {manifest.batch} is not published: {sentence}")

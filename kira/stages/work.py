@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from kira.errors import (
@@ -16,9 +16,13 @@ from kira.errors import (
     ExtractionFailed,
     KiraError,
     NotInArchive,
+    OutOfMemory,
     StorageError,
+    TimedOut,
+    WorkerDied,
 )
 from kira.ledger import Context, Ledger, Outcome, Record, Stage
+from kira.ledger.states import QUARANTINE_AFTER, TRANSIENT
 from kira.sdss import FrameId
 from kira.sdss.archive import Archive
 from kira.storage import Entry, Manifest, S3Mirror, Store
@@ -32,10 +36,11 @@ _OUTCOMES: dict[type[Exception], Outcome] = {
     ChecksumMismatch: Outcome.CHECKSUM_MISMATCH,
     StorageError: Outcome.STORAGE_FAILED,
     BadFrame: Outcome.BAD_FRAME,
+    OutOfMemory: Outcome.OUT_OF_MEMORY,
+    TimedOut: Outcome.TIMED_OUT,
+    WorkerDied: Outcome.WORKER_DIED,
     ExtractionFailed: Outcome.EXTRACTION_FAILED,
 }
-TRANSIENT = frozenset({Outcome.ARCHIVE_UNAVAILABLE, Outcome.STORAGE_FAILED, Outcome.CHECKSUM_MISMATCH})
-"""Outcomes that may be another one at the next try."""
 _RECORD_EVERY_SECONDS = 1.0
 
 
@@ -72,15 +77,24 @@ class Attempt:
         From 1.
     last : bool
         Whether no further one will follow, so that a passing failure becomes an outcome that stands.
+    dag : str
+        Id of the DAG.
+    log : str
+        Where the log of the Airflow task can be read.
     """
 
     dag_run: str
     number: int = 1
     last: bool = True
+    dag: str = "sdss_ingest"
+    log: str = ""
 
     def context(self, manifest: Manifest) -> Context:
         """Common part of the outcomes of a batch."""
-        return Context(manifest.batch, manifest.archive, manifest.release, manifest.profile, self.dag_run, self.number)
+        return Context(
+            manifest.batch, manifest.archive, manifest.release, manifest.profile, self.dag_run, self.number, self.dag,
+            self.log,
+        )  # fmt: skip
 
 
 def outcome_of(error: Exception) -> Outcome:
@@ -99,6 +113,33 @@ def failure(frame: FrameId, stage: Stage, error: Exception, seconds: float) -> R
         log.warning("%s: %s: %s (%s)", frame, stage, reason, outcome.advice)
     failed = int(outcome in (Outcome.CORRUPT_UPSTREAM, Outcome.CHECKSUM_MISMATCH))
     return Record(frame, outcome, reason, seconds=seconds, checks=failed, failed_checks=failed)
+
+
+class Judge:
+    """Tells a failure that will be tried again from one that stands.
+
+    Parameters
+    ----------
+    services : Services
+    context : Context
+    frames : list of FrameId
+        Of the batch.
+    last : bool
+        Whether this is the last attempt of its DAG run.
+    """
+
+    def __init__(self, services: Services, context: Context, frames: list[FrameId], *, last: bool) -> None:
+        self._mismatches = services.ledger.mismatches(context, frames)
+        self._last = last
+
+    def __call__(self, record: Record) -> Record:
+        """The record, marked as to be retried, or quarantined after too many mismatches in a row."""
+        count = self._mismatches.get(record.frame, 0) + 1
+        if record.outcome is Outcome.CHECKSUM_MISMATCH and count >= QUARANTINE_AFTER:
+            reason = f"{record.reason} It was mismatch number {count} in a row: quarantined."
+            log.error("%s: %s (%s)", record.frame, reason, Outcome.QUARANTINED.advice)
+            return replace(record, outcome=Outcome.QUARANTINED, reason=reason)
+        return replace(record, retrying=record.outcome in TRANSIENT and not self._last)
 
 
 def for_each_frame(
@@ -132,14 +173,17 @@ def for_each_frame(
     good: dict[FrameId, Entry] = {}
     passing: list[Record] = []
     pending: list[Record] = []
+    judge = Judge(services, context, [entry.frame for entry in manifest.entries], last=attempt.last)
     with (
-        services.ledger.attempt(context, stage, len(manifest.entries)),
+        services.ledger.attempt(context, stage, len(manifest.entries)) as told,
         ThreadPoolExecutor(threads, thread_name_prefix=str(stage)) as pool,
     ):
         recorded = time.monotonic()
-        for done, (entry, record) in enumerate(_in_threads(pool, threads, manifest.entries, stage, work), 1):
+        for done, (entry, raw) in enumerate(_in_threads(pool, threads, manifest.entries, stage, work), 1):
+            record = judge(raw)
             pending.append(record)
-            if record.outcome.good:
+            told.size += (record.size or 0) * (not record.again)
+            if record.outcome.goes_on:
                 good[entry.frame] = entry
             elif record.outcome in TRANSIENT:
                 passing.append(record)

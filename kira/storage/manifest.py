@@ -11,6 +11,7 @@ from typing import Any
 
 from kira.errors import InvalidInput
 from kira.sdss import FrameId
+from kira.sdss.quoting import one_line
 from kira.storage.stores import Store
 
 FORMAT = 1
@@ -33,6 +34,14 @@ class Entry:
         Bytes as downloaded and decompressed; known from the mirror stage on.
     sha256, plain_sha256 : str, optional
         SHA-256 of the same, hex.
+    listed : str
+        What the archive's listing said of the file when it was planned; see `kira.sdss.listing.Listed`.
+    sha1 : str
+        SHA-1 that the archive publishes of the file; empty if it does not.
+    published : str, optional
+        SHA-256 of the archive's file that the frame's rows in the catalogue were made from; None if it has none there.
+    replaces : str, optional
+        Batch by which these rows are in the catalogue: they are replaced.
     """
 
     frame: FrameId
@@ -43,6 +52,10 @@ class Entry:
     sha256: str | None = None
     plain_size: int | None = None
     plain_sha256: str | None = None
+    listed: str = ""
+    sha1: str = ""
+    published: str | None = None
+    replaces: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Fill a JSON object."""
@@ -122,8 +135,8 @@ class Manifest:
             if head.pop("kira_manifest") != FORMAT or head.pop("frames") != len(rows):
                 raise InvalidInput(f"{name} is cut short or of another version.")
             return cls(entries=tuple(Entry.from_json(row) for row in rows), **head)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidInput(f"{name} is not a manifest of frames: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InvalidInput(f"{name} is not a manifest of frames: {one_line(str(error))}") from error
 
     def save(self, store: Store) -> str:
         """Write to the batch's folder and return the URI."""

@@ -24,12 +24,15 @@ class Mirrored:
         Bytes of the decompressed FITS file.
     plain_sha256 : str
         Of the decompressed FITS file, hex.
+    listed : str
+        What the archive's listing said of the file when it was fetched; empty if it was not asked.
     """
 
     size: int
     sha256: str
     plain_size: int
     plain_sha256: str
+    listed: str = ""
 
 
 class S3Mirror:
@@ -64,16 +67,19 @@ class S3Mirror:
         metadata = head["Metadata"]
         try:
             return Mirrored(
-                head["ContentLength"], metadata["sha256"], int(metadata["plain-size"]), metadata["plain-sha256"]
-            )
+                head["ContentLength"], metadata["sha256"], int(metadata["plain-size"]), metadata["plain-sha256"],
+                metadata.get("listed", ""),
+            )  # fmt: skip
         except KeyError as error:
             raise StorageError(
                 f"s3://{self.bucket}/{key} carries no {error} in its metadata: it was not mirrored by Kira. "
                 "Remove it, and it will be fetched again."
             ) from error
 
-    def put(self, key: str, content: bytes, facts: Mirrored, source: dict[str, str]) -> bool:
-        """Store a file, unless it is there already.
+    def put(
+        self, key: str, content: bytes, facts: Mirrored, source: dict[str, str], *, overwrite: bool = False
+    ) -> bool:
+        """Store a file, unless it is there already or is to be replaced.
 
         The server is told the SHA-256 and refuses other bytes.
 
@@ -84,6 +90,8 @@ class S3Mirror:
         facts : Mirrored
         source : dict of str
             Where it came from (URL, ETag, date), kept as object metadata.
+        overwrite : bool
+            Replace what is there, in one step.
 
         Returns
         -------
@@ -95,11 +103,15 @@ class S3Mirror:
             "sha256": facts.sha256,
             "plain-size": str(facts.plain_size),
             "plain-sha256": facts.plain_sha256,
-        } | {name: value.encode("ascii", "replace").decode() for name, value in source.items() if value}
+        } | {
+            name: value.encode("ascii", "replace").decode()
+            for name, value in (source | {"listed": facts.listed}).items()
+            if value
+        }
         try:
             self.client.put_object(
                 Bucket=self.bucket, Key=key, Body=content, Metadata=metadata, ChecksumSHA256=digest,
-                ContentType="application/octet-stream", IfNoneMatch="*",
+                ContentType="application/octet-stream", **({} if overwrite else {"IfNoneMatch": "*"}),
             )  # fmt: skip
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
@@ -131,6 +143,14 @@ class S3Mirror:
                 "removed; the next ingestion fetches it again."
             )
         return content
+
+    def listing(self, prefix: str) -> dict[str, int]:
+        """Bytes of all objects whose keys begin with a prefix, by key; StorageError if S3 does not answer."""
+        try:
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", [])}
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed("list", prefix, error) from error
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""

@@ -161,18 +161,14 @@ def test_sums_by_stage_and_outcome(ledger: Ledger) -> None:
     assert ("stage", "ok", 2, 15) in ledger.progress(["run-1", "run-2"])
     assert ledger.progress([]) == []
     assert len(ledger.outcomes("run-1", Stage.MIRROR)) == 1000
-    assert [row.frame for row in ledger.outcomes("run-1", Stage.STAGE)] == sorted([str(FRAME), str(OTHER)])
+    assert [row.frame for row in ledger.outcomes("run-1", Stage.STAGE)] == [str(OTHER), str(FRAME)]
 
 
-def test_published_and_failed_are_those_of_one_catalogue(ledger: Ledger) -> None:
+def test_what_is_published_is_told_of_one_catalogue(ledger: Ledger) -> None:
     ledger.record(CONTEXT, Stage.PUBLISH, [Record(FRAME, Outcome.OK, sources=3)])
-    ledger.record(CONTEXT, Stage.EXTRACT, [Record(OTHER, Outcome.BAD_FRAME, "no WCS")])
     assert ledger.published("shared", "dr7", "kira-1") == {"batch-1": {str(FRAME)}}
-    assert ledger.failed("shared", "dr7", "kira-1", [Outcome.BAD_FRAME]) == {str(OTHER)}
     for other in (("sdss", "dr7", "kira-1"), ("shared", "dr6", "kira-1"), ("shared", "dr7", "kira-2")):
         assert ledger.published(*other) == {}
-        assert ledger.failed(*other, [Outcome.BAD_FRAME]) == set()
-    assert ledger.failed("shared", "dr7", "kira-1", [Outcome.CORRUPT_UPSTREAM]) == set()
 
 
 def test_published_frames_are_told_by_batch_and_once_whatever_the_dag_run(ledger: Ledger) -> None:
@@ -180,29 +176,6 @@ def test_published_frames_are_told_by_batch_and_once_whatever_the_dag_run(ledger
         ledger.record(context, Stage.PUBLISH, [Record(FRAME, Outcome.OK, sources=3)])
     ledger.record(replace(CONTEXT, batch="batch-2"), Stage.PUBLISH, [Record(OTHER, Outcome.OK, sources=4)])
     assert ledger.published("shared", "dr7", "kira-1") == {"batch-1": {str(FRAME)}, "batch-2": {str(OTHER)}}
-
-
-def test_a_frame_failed_if_its_newest_outcome_says_so(ledger: Ledger) -> None:
-    bad = [Outcome.BAD_FRAME, Outcome.CORRUPT_UPSTREAM]
-
-    def failed() -> set[str]:
-        return ledger.failed("shared", "dr7", "kira-1", bad)
-
-    ledger.record(CONTEXT, Stage.PLAN, [Record(FRAME, Outcome.OK), Record(OTHER, Outcome.OK)])
-    ledger.record(CONTEXT, Stage.EXTRACT, [Record(FRAME, Outcome.BAD_FRAME, "no WCS"), Record(OTHER, Outcome.OK)])
-    assert failed() == {str(FRAME)}
-    # Another run and another batch have it fetched again, and that fails in a way that may pass.
-    later = replace(OTHER_RUN, batch="batch-2")
-    ledger.record(later, Stage.MIRROR, [Record(FRAME, Outcome.ARCHIVE_UNAVAILABLE, "no answer")])
-    assert failed() == set()
-    # The first run is cleared and told of again: that is newer than what the other said.
-    ledger.record(LATER, Stage.EXTRACT, [Record(FRAME, Outcome.BAD_FRAME, "no WCS")])
-    assert failed() == {str(FRAME)}
-    # Other catalogues say nothing about this one.
-    ledger.record(replace(later, profile="kira-2"), Stage.EXTRACT, [Record(FRAME, Outcome.OK, sources=3)])
-    assert failed() == {str(FRAME)}
-    ledger.record(later, Stage.EXTRACT, [Record(FRAME, Outcome.OK, sources=3)])
-    assert failed() == set()
 
 
 def test_nothing_to_record_is_nothing(ledger: Ledger) -> None:
