@@ -136,6 +136,11 @@ def differ(before: str, now: str) -> bool:
     return any(first[name] != second[name] for name in first.keys() & second.keys())
 
 
+def sha1_of(fingerprint: str) -> str:
+    """SHA-1 that a fingerprint holds; empty if it holds none."""
+    return _facts(fingerprint).get("sha1", "")
+
+
 def _facts(fingerprint: str) -> dict[str, str]:
     parts = re.split(rf"(?:^| )({'|'.join(_LONGEST)})=", fingerprint)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
