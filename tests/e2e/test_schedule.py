@@ -124,7 +124,7 @@ def test_scheduled_runs(observatory: Observatory, sample: Path) -> None:
 
 
 def test_a_dag_that_follows(observatory: Observatory, sample: Path) -> None:
-    """The example of docs/following.md: new frames start it, with an event for the imaging run; nothing new does not."""
+    """The example of docs/following.md: new frames start it, with an event for their imaging run."""
     connection = observatory.connect("followed", release_of("followed", sample, observatory))
     conf = {"release": "dr12", "archive": connection}
     with unpaused(observatory, FOLLOWER):

@@ -1,0 +1,193 @@
+"""What tasks do before and after the stages: what is asked for, the budget of a batch, what a Spark job died of."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import RetryAction
+from airflow.sdk.definitions._internal.contextmanager import _CURRENT_CONTEXT
+from airflow.sdk.exceptions import AirflowException
+
+from kira.airflow_glue import tasks, wiring
+from kira.airflow_glue.request import Request
+from kira.airflow_glue.retries import POLICY
+from kira.errors import (
+    BatchGivenUp,
+    InvalidInput,
+    SparkDriverFailed,
+    SparkDriverKilled,
+    SparkTaskFailed,
+    StorageError,
+)
+from kira.ledger import Ledger, Outcome, Record, Stage
+from kira.sdss import FrameId
+from kira.sdss.archive import Archive
+from kira.settings import Settings
+from kira.stages.extraction import note_failure
+from kira.stages.work import Attempt, Services
+from kira.storage import Entry, Manifest, open_store
+
+FRAME = FrameId.parse("dr12-301-000094-1-0012-r")
+ENTRY = Entry(FRAME, "http://127.0.0.1:9/a", "key", "staged")
+MANIFEST = Manifest("dr12-000094-abc", "shared", "dr12", "kira-00000000", "stage", "run-1", (ENTRY,))
+SETTINGS = Settings("file:///nowhere", "bucket", "sqlite://", batch_attempts=4)
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Services:
+    archive = Archive("shared", das="http://127.0.0.1:9/das", sas="http://127.0.0.1:9/sas")
+    store = open_store(f"file://{tmp_path}/stage")
+    return Services(archive, None, store, Ledger(f"sqlite:///{tmp_path}/ledger.db"))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def context() -> Iterator[Callable[..., dict[str, Any]]]:
+    """Set the context that Airflow gives to a running task."""
+
+    def set_it(number: int = 1, *, date: datetime | None = None, kind: str = "manual", **params: Any) -> dict[str, Any]:
+        instance = SimpleNamespace(
+            try_number=number, max_tries=5, dag_id="sdss_ingest", log_url=f"http://127.0.0.1:9/log?try_number={number}"
+        )
+        run = SimpleNamespace(run_id="run-1", logical_date=date, run_type=kind)
+        found = {"ti": instance, "dag_run": run, "params": params, "dag": SimpleNamespace(dag_id="sdss_ingest")}
+        _CURRENT_CONTEXT.append(found)
+        return found
+
+    before = len(_CURRENT_CONTEXT)
+    yield set_it
+    del _CURRENT_CONTEXT[before:]
+
+
+def test_a_batch_has_a_budget(services: Services, context: Callable[..., Any]) -> None:
+    """Over all its stages in one DAG run; the last attempt of it is one whose failures stand."""
+    stages = [Stage.MIRROR, Stage.MIRROR, Stage.STAGE, Stage.EXTRACT]
+    for number, stage in enumerate(stages, 1):
+        context(number)
+        attempt = tasks._attempt_at(services, SETTINGS, MANIFEST)
+        assert attempt.last is (number == 4)
+        assert (attempt.dag, attempt.log[-1]) == ("sdss_ingest", str(number))
+        with services.ledger.attempt(attempt.context(MANIFEST), stage, 1):
+            pass
+    failed = Record(FRAME, Outcome.STORAGE_FAILED, "HDFS was away.")
+    services.ledger.record(attempt.context(MANIFEST), Stage.EXTRACT, [failed])
+    with pytest.raises(BatchGivenUp) as caught:
+        tasks._attempt_at(services, SETTINGS, MANIFEST)
+    text = str(caught.value)
+    assert "Batch dr12-000094-abc has used up its 4 attempts, the last of them at stage extract" in text
+    assert f"because of {FRAME}: HDFS was away: see the logs" in text
+
+
+def test_the_budget_is_of_one_dag_run_and_one_batch(services: Services, context: Callable[..., Any]) -> None:
+    for _ in range(4):
+        with services.ledger.attempt(Attempt("run-0").context(MANIFEST), Stage.MIRROR, 1):
+            pass
+    context()
+    assert not tasks._attempt_at(services, SETTINGS, MANIFEST).last
+
+
+@pytest.mark.parametrize(
+    ("left", "kind", "action"),
+    [
+        (SparkTaskFailed("Spark gave up task 3."), SparkTaskFailed, RetryAction.RETRY),
+        (StorageError("HDFS is away."), SparkDriverFailed, RetryAction.RETRY),
+        (ZeroDivisionError("a bug"), SparkDriverFailed, RetryAction.FAIL),
+        (None, SparkDriverKilled, RetryAction.RETRY),
+    ],
+)
+def test_what_a_spark_job_died_of(
+    services: Services, left: Exception | None, kind: type[Exception], action: RetryAction
+) -> None:
+    if left:
+        note_failure(services.store, MANIFEST, left)
+    error = tasks._why(services, MANIFEST)
+    assert type(error) is kind
+    assert str(left) in str(error) if left else "without a word" in str(error)
+    assert POLICY.evaluate(error, 1, 5).action is action
+
+
+def test_every_attempt_of_a_spark_job_is_on_record(
+    services: Services, context: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there while the job runs, so that a killed one is; and an old note is not taken for this job's."""
+    monkeypatch.setattr(tasks, "_services", lambda *_: services)
+    monkeypatch.setattr(tasks, "_needed", Request)
+    for name in ("KIRA_STAGE_URL", "KIRA_S3_BUCKET", "KIRA_LEDGER_URL"):
+        monkeypatch.setenv(name, "file:///nowhere")
+    uri = MANIFEST.save(services.store)
+    note_failure(services.store, MANIFEST, ZeroDivisionError("of yesterday"))
+    context()
+
+    def killed_job() -> None:
+        with tasks.extracting(uri):
+            (row,) = services.ledger.attempts("run-1")
+            assert (row.stage, row.ended) == (Stage.EXTRACT, None)
+            raise AirflowException("Cannot execute: spark-submit. Error code is: 137.")
+
+    with pytest.raises(SparkDriverKilled):
+        killed_job()
+    (row,) = services.ledger.attempts("run-1")
+    assert row.ended
+    assert row.error.startswith("SparkDriverKilled: ")
+    context(2)
+    with tasks.extracting(uri):
+        pass
+    assert [row.attempt for row in services.ledger.attempts("run-1")] == [1, 2]
+
+
+def test_the_date_says_which_release(context: Callable[..., Any]) -> None:
+    context(date=datetime(2008, 10, 31, tzinfo=UTC), runs="94", go_on_with="", dry_run=False)
+    assert tasks._wanted() == Request(release="dr7", runs="94")
+    context(date=None, go_on_with="dr9")
+    assert tasks._wanted() == Request(release="dr9")
+    context(date=None, go_on_with="")
+    with pytest.raises(InvalidInput, match="no logical date"):
+        tasks._wanted()
+    context(date=datetime(2008, 11, 1, tzinfo=UTC), go_on_with="")
+    with pytest.raises(InvalidInput, match="the nearest is dr7"):
+        tasks._wanted()
+
+
+def test_runs_that_go_on_have_names_of_their_own(context: Callable[..., Any]) -> None:
+    first = context()
+    told = tasks._next(Request(again=True, runs="94"), "manual__1")
+    assert told["run_id"] == "manual__1__next1"
+    assert told["conf"] == Request(runs="94").as_dict(), "what failed for good is not tried a third time"
+    assert tasks._next(Request(), told["run_id"])["run_id"] == "manual__1__next2"
+    first["dag"].dag_id = "sdss_backfill"
+    told = tasks._next(Request(release="dr9"), "backfill__1")["conf"]
+    assert told["go_on_with"] == "dr9"
+    assert "release" not in told
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, "dr12", [], {}, {"runs": "94"}, {"release": 12}, {"release": "dr99"}, {"release": "dr12", "run": "94"},
+        {"release": "dr12", "runs": "94; rm"}, {"release": "dr12", "batch_size": "200"},
+        {"release": "dr12", "batch_size": -1}, {"release": "dr12", "max_batches": 0}, {"release": "dr12", "bands": "x"},
+        {"release": "dr12", "again": 1}, {"release": "dr12", "field_list": "memory"}, {"release": "dr12", "sky": "up"},
+    ],
+)  # fmt: skip
+def test_a_standing_selection_of_nonsense_gets_one_sentence(value: Any) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Request.standing(value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_standing_selection(context: Callable[..., Any]) -> None:
+    value = {"release": "dr12", "runs": "94", "camcols": "", "max_batches": 7, "sky": "cone 10.5 -0.3 1.0"}
+    request = Request.standing(json.loads(json.dumps(value)))
+    assert request == Request(release="dr12", runs="94", max_batches=7, sky="cone 10.5 -0.3 1.0")
+    assert Request.standing(request.as_dict()) == request
+
+
+@pytest.mark.parametrize(
+    ("text", "schedule"), [("", "@daily"), ("none", None), ("NONE", None), ("0 3 * * *", "0 3 * * *")]
+)
+def test_the_schedule_can_be_set(monkeypatch: pytest.MonkeyPatch, text: str, schedule: str | None) -> None:
+    monkeypatch.setenv("KIRA_SCHEDULE", text)
+    assert wiring.schedule() == schedule
