@@ -145,7 +145,7 @@ def _from_tallies(ledger: Ledger, catalogue: int, selection: Selection) -> Itera
     key = [getattr(TallyTable, name) for name in names]
     sums = [func.sum(getattr(TallyTable, name)) for name in ("frames", "sources", "size")]
     query = select(*key, *sums).where(TallyTable.catalogue_id == catalogue, TallyTable.frames > 0).group_by(*key)
-    if selection.camcols:
+    if not selection.camcols.everything:
         query = query.where(TallyTable.camcol.in_(list(selection.camcols)))
     with ledger.database.reading() as connection:
         for row in connection.execute(query):
