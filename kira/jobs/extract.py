@@ -11,10 +11,23 @@ import json
 import logging
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
+from kira.errors import InvalidInput, SparkTaskFailed, StorageError
 from kira.extraction import Parameters
+from kira.extraction.limits import FrameLimits
+from kira.jobs.failure import given_up, mark
 from kira.ledger import Outcome
-from kira.stages.extraction import PROGRESS, Measured, Task, extract_batch, finished, run_task
+from kira.stages.extraction import (
+    PROGRESS,
+    Measured,
+    Task,
+    extract_batch,
+    finished,
+    forget_failure,
+    note_failure,
+    run_task,
+)
 from kira.storage import Manifest, Store, open_store
 
 log = logging.getLogger("kira.extract")
@@ -30,38 +43,62 @@ def main() -> None:
 
     store = open_store(Manifest.root_of(arguments.manifest))
     manifest = Manifest.load(store, arguments.manifest)
+    forget_failure(store, manifest)
+    try:
+        _extract(store, manifest)
+    except Exception as error:
+        # Spark's log says it too, under a thousand lines of Java; who starts the job reads this.
+        with suppress(StorageError):
+            note_failure(store, manifest, error)
+        raise
+
+
+def _extract(store: Store, manifest: Manifest) -> None:
     if finished(store, manifest):
         log.info("batch %s was extracted before: nothing to do", manifest.batch)
         return
     store.delete(f"{manifest.folder}/{PROGRESS}")  # of an attempt before this one
-    parameters = Parameters.from_dict(json.loads(store.read(f"{manifest.folder}/parameters.json")))
+    limits = FrameLimits.from_environment()
+    parameters = _parameters(store, f"{manifest.folder}/parameters.json")
     if manifest.entries:
-        _run_on_spark(store, manifest, parameters)
+        _run_on_spark(store, manifest, parameters, limits)
     else:
         extract_batch(store, manifest, parameters, 1, lambda _tasks: [])
         log.info("batch %s has no frame that got as far as this", manifest.batch)
 
 
-def _run_on_spark(store: Store, manifest: Manifest, parameters: Parameters) -> None:
+def _parameters(store: Store, path: str) -> Parameters:
+    try:
+        return Parameters.from_dict(json.loads(store.read(path)))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"{store.uri(path)} holds no extraction parameters: {error}") from error
+
+
+def _run_on_spark(store: Store, manifest: Manifest, parameters: Parameters, limits: FrameLimits) -> None:
     from pyspark.sql import SparkSession
 
     spark = SparkSession.builder.appName(f"kira extract {manifest.batch}").getOrCreate()
     context = spark.sparkContext
 
     def run_all(tasks: Sequence[Task]) -> Iterable[list[Measured]]:
-        log.info("%d frames in %d tasks on %d cores", len(manifest.entries), len(tasks), context.defaultParallelism)
+        frames = sum(len(task.entries) for task in tasks)
+        log.info("%d frames in %d tasks on %d cores", frames, len(tasks), context.defaultParallelism)
         over = threading.Event()
-        watcher = threading.Thread(target=_report, args=(context, store, manifest, len(tasks), over), daemon=True)
+        watcher = threading.Thread(target=_report, args=(context, store, manifest, tasks, over), daemon=True)
         watcher.start()
         try:
             results: list[list[Measured]] = context.parallelize(tasks, len(tasks)).map(_in_worker).collect()
+        except Exception as error:
+            if sentence := given_up(str(error), tasks, store):
+                raise SparkTaskFailed(sentence) from error
+            raise
         finally:
             over.set()
             watcher.join()
         return results
 
     try:
-        measured = extract_batch(store, manifest, parameters, context.defaultParallelism, run_all)
+        measured = extract_batch(store, manifest, parameters, context.defaultParallelism, run_all, limits)
     finally:
         spark.stop()
     good = sum(Outcome(one.outcome).good for one in measured)
@@ -73,12 +110,18 @@ def _in_worker(task: Task) -> list[Measured]:
     from pyspark import TaskContext
 
     context = TaskContext.get()
-    return run_task(task, str(context.taskAttemptId()), context.attemptNumber()) if context else run_task(task, "0")
+    attempt, number = (str(context.taskAttemptId()), context.attemptNumber()) if context else ("0", 0)
+    try:
+        return run_task(task, attempt, number)
+    except Exception as error:
+        error.add_note(mark(task, number))
+        raise
 
 
-def _report(context: "object", store: Store, manifest: Manifest, tasks: int, over: threading.Event) -> None:
+def _report(context: "object", store: Store, manifest: Manifest, tasks: Sequence[Task], over: threading.Event) -> None:
     """Say how far the job is, in the log and in a small file for those who watch from elsewhere."""
     frames = len(manifest.entries)
+    here = sum(len(task.entries) for task in tasks)  # fewer in the second round
     tracker = context.statusTracker()  # type: ignore[attr-defined]
     told = -1
     while not over.wait(_PROGRESS_SECONDS):
@@ -86,8 +129,8 @@ def _report(context: "object", store: Store, manifest: Manifest, tasks: int, ove
         done = sum(stage.numCompletedTasks for stage in stages if stage)
         if done != told:
             told = done
-            estimate = frames * done // tasks
-            log.info("extract: about %d of %d frames (%d of %d tasks)", estimate, frames, done, tasks)
+            estimate = frames - here + here * done // len(tasks)
+            log.info("extract: about %d of %d frames (%d of %d tasks)", estimate, frames, done, len(tasks))
             store.write(f"{manifest.folder}/{PROGRESS}", json.dumps({"frames": estimate}).encode())
 
 

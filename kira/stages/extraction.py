@@ -3,31 +3,41 @@
 A task is a list of frames. It reads them from the staging store, measures them one by one, writes one Parquet file,
 and returns an outcome for each frame. Nothing of this is visible until the driver has seen all tasks end and renames
 the attempt's folder.
+
+A batch is worked on in two rounds. What fails in the first in a way that another frame or the machine may be the cause
+of (too little memory, too long, the worker dead, bytes that could not be read) is tried once more in the second: alone
+in a task and a process of its own, so that it can harm nobody and that its end says what it died of.
 """
 
 import hashlib
 import json
 import logging
+import multiprocessing
+import signal
 import time
+import traceback
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pyarrow as pa
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from kira import __version__
 from kira.catalog import file_metadata, parquet_bytes, to_table
-from kira.errors import ChecksumMismatch, StorageError
+from kira.errors import ChecksumMismatch, OutOfMemory, SparkTaskFailed, StorageError, TimedOut, WorkerDied
 from kira.extraction import Extraction, Parameters, extract
+from kira.extraction.limits import DEFAULT_LIMITS, FrameLimits
 from kira.frames import read_frame
 from kira.ledger import Outcome, Record, Stage
+from kira.ledger.states import TRANSIENT
 from kira.sdss import FrameId
 from kira.stages.staging import facts_of
-from kira.stages.work import TRANSIENT, failure
+from kira.stages.work import failure
 from kira.storage import Entry, Manifest, Store, open_store
 
 log = logging.getLogger(__name__)
@@ -42,10 +52,16 @@ JOB = "_job.json"
 VALIDATION = "_validation.json"
 PROGRESS = "progress.json"
 """In the folder of a batch: about how many of its frames a running job has extracted."""
-_DEADLY = (
-    "the worker died at this frame in every try: out of memory, or a crash in compiled code; left out, so that the "
-    "others of the batch come through"
-)
+FAILURE = "failure.json"
+"""In the folder of a batch: what the driver of a Spark job that failed had to say."""
+TEXT = 1000
+"""Longest text of a failure."""
+_AGAIN_ALONE = TRANSIENT | {Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT, Outcome.WORKER_DIED}
+_TRIES_TOGETHER = 3
+"""Of a task of many frames. The first keeps no notes, for they cost time; the second finds a frame that kills its
+worker, the third leaves that out and may find another. After that each frame is tried alone."""
+_START_SECONDS = 120
+"""For a process to come up, at most."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +108,38 @@ class Measured:
 
 @dataclass(frozen=True)
 class Task:
-    """Frames that one Spark task works on; plain values, so that any executor can read it."""
+    """Frames that one Spark task works on; plain values, so that any executor can read it.
+
+    Parameters
+    ----------
+    stage_url, folder : str
+        Root of the store, and the attempt's folder below it.
+    number : int
+        Of the task, unique in the attempt.
+    parameters : Parameters
+    entries : tuple of Entry
+    limits : FrameLimits
+    alone : bool
+        Whether this is the second round, in which each frame has a process of its own.
+    """
 
     stage_url: str
     folder: str
     number: int
     parameters: Parameters
     entries: tuple[Entry, ...]
+    limits: FrameLimits = DEFAULT_LIMITS
+    alone: bool = False
+
+    def note(self, number: int) -> str:
+        """Path of the note that says at which frame a try of this task is, or ended."""
+        return f"{self.folder}/at-{self.number:05d}-{number}"
 
 
-def make_tasks(store: Store, manifest: Manifest, folder: str, parameters: Parameters, cores: int) -> list[Task]:
+def make_tasks(
+    store: Store, manifest: Manifest, folder: str, parameters: Parameters, cores: int,
+    limits: FrameLimits = DEFAULT_LIMITS,
+) -> list[Task]:  # fmt: skip
     """Pack frames into tasks of at least ten where there are enough, and no more than four a core.
 
     Parameters
@@ -114,19 +152,22 @@ def make_tasks(store: Store, manifest: Manifest, folder: str, parameters: Parame
     parameters : Parameters
     cores : int
         Of the whole cluster.
+    limits : FrameLimits
+        What each frame may take.
     """
     entries = sorted(manifest.entries, key=lambda entry: entry.frame)
     count = max(1, min(len(entries) // FRAMES_A_TASK, TASKS_A_CORE * cores))
     # Every count-th frame: a crowded stretch of a run is spread over all tasks.
-    return [Task(store.url, folder, n, parameters, tuple(entries[n::count])) for n in range(count)]
+    return [Task(store.url, folder, n, parameters, tuple(entries[n::count]), limits) for n in range(count)]
 
 
 def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
     """Extract the frames of a task and write their sources to one Parquet file.
 
-    A frame at which the worker died (out of memory, a crash in compiled code) leaves no exception. So once a task is
-    tried again it keeps a note of the frame that it is at, and its last try leaves out the one at which two tries
-    ended.
+    A frame at which the worker died (killed by the machine, too long, a crash in compiled code) leaves no exception.
+    So once a task is tried again it keeps a note of the frame that it is at, and a further try leaves out the frame at
+    which the one before ended: its outcome is then provisional, and `extract_batch` tries it alone. A task of the
+    second round keeps that note in every try.
 
     Parameters
     ----------
@@ -138,18 +179,22 @@ def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
     """
     store = open_store(task.stage_url)
     deadly = _deadly(store, task, number)
+    measure = _measure_alone if task.alone else _measure
+    noted = bool(number or task.alone)
     tables: list[pa.Table] = []
     measured: list[Measured] = []
     for entry in task.entries:
         if str(entry.frame) in deadly:
-            measured.append(Measured(str(entry.frame), Outcome.INTERNAL_ERROR, _DEADLY))
+            measured.append(_dead(entry.frame, task, number))
             continue
-        if number:
-            store.write(_note(task, number), str(entry.frame).encode())
-        one, table = _measure(store, entry, task.parameters)
+        if noted:
+            store.write(task.note(number), str(entry.frame).encode())
+        one, table = measure(store, entry, task)
         measured.append(one)
         if table is not None:
             tables.append(table)
+    if noted:
+        store.delete(task.note(number))  # what goes wrong from here on is no frame's fault
     if not tables:
         return measured
     name = f"part-{task.number:05d}-{attempt}.parquet"
@@ -158,42 +203,112 @@ def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
     return [replace(m, part=name) if Outcome(m.outcome).good else m for m in measured]
 
 
-def _note(task: Task, number: int) -> str:
-    return f"{task.folder}/at-{task.number:05d}-{number}"
-
-
 def _deadly(store: Store, task: Task, number: int) -> set[str]:
-    notes = (_note(task, before) for before in range(1, number))
-    ends = Counter(store.read(note).decode() for note in notes if store.exists(note))
-    return {frame for frame, times in ends.items() if times > 1}
+    if number >= _TRIES_TOGETHER and not task.alone:
+        return {str(entry.frame) for entry in task.entries}
+    notes = (task.note(before) for before in range(number))
+    return {store.read(note).decode() for note in notes if store.exists(note)}
 
 
-def _measure(store: Store, entry: Entry, parameters: Parameters) -> tuple[Measured, pa.Table | None]:
+def _dead(frame: FrameId, task: Task, number: int) -> Measured:
+    if not task.alone:
+        log.warning("%s: put off, to be tried alone, because try %d of its task ended with the worker", frame, number)
+        return Measured(str(frame), Outcome.WORKER_DIED, "put off")
+    died = WorkerDied(
+        f"{frame}: the worker died at it, also when it was alone: killed by the machine, or lost with it."
+    )
+    return _failed(frame, died, 0.0)
+
+
+def _failed(frame: FrameId, error: Exception, seconds: float) -> Measured:
+    record = failure(frame, Stage.EXTRACT, error, seconds)
+    wrong = int(record.outcome is Outcome.CHECKSUM_MISMATCH)
+    return Measured(str(frame), record.outcome, record.reason, seconds=seconds, checks=1, failed_checks=wrong)
+
+
+def _measure(store: Store, entry: Entry, task: Task) -> tuple[Measured, pa.Table | None]:
     began = time.monotonic()
     try:
-        facts = facts_of(entry)
-        content = _read(store, entry.staged)
-        if (found := hashlib.sha256(content).hexdigest()) != facts.plain_sha256:
-            # Its length is right, or the stage stage would have replaced it: left there, it would be taken again.
-            store.delete(entry.staged)
-            raise ChecksumMismatch(
-                f"{store.uri(entry.staged)} was read with SHA-256 {found} instead of {facts.plain_sha256}; it was "
-                "removed."
-            )
-        frame = read_frame(content, entry.frame)
-        sources: Extraction = extract(frame, parameters)
-        table = to_table(entry.frame, sources)
+        with task.limits.time():
+            content = _content(store, entry, task)
+            # Not while reading: the HDFS client would abort the process where Python raises a MemoryError.
+            with task.limits.memory():
+                frame = read_frame(content, entry.frame)
+                sources: Extraction = extract(frame, task.parameters)
+                table = to_table(entry.frame, sources)
+    except MemoryError:
+        error = OutOfMemory(
+            f"{entry.frame}: needs more than the {task.limits.memory_mb:,} MiB that a worker may have "
+            f"(KIRA_FRAME_MEMORY_MB){', also alone in a process of its own' if task.alone else ''}."
+        )
+        return _failed(entry.frame, error, time.monotonic() - began), None
     except Exception as error:  # noqa: BLE001 - becomes this frame's recorded outcome; the others go on
-        record = failure(entry.frame, Stage.EXTRACT, error, time.monotonic() - began)
-        return Measured(
-            str(entry.frame), record.outcome, record.reason, seconds=time.monotonic() - began, checks=1,
-            failed_checks=int(record.outcome is Outcome.CHECKSUM_MISMATCH),
-        ), None  # fmt: skip
+        return _failed(entry.frame, error, time.monotonic() - began), None
     outcome = Outcome.OK if sources.n_sources else Outcome.OK_EMPTY
     return Measured(
         str(entry.frame), outcome, "", sources.n_sources, sources.background, sources.rms,
         time.monotonic() - began, len(content), checks=1, synthetic=frame.synthetic,
     ), table  # fmt: skip
+
+
+def _content(store: Store, entry: Entry, task: Task) -> bytes:
+    facts = facts_of(entry)
+    if facts.plain_size > task.limits.memory_mb << 20:
+        raise MemoryError
+    content = _read(store, entry.staged)
+    if (found := hashlib.sha256(content).hexdigest()) == facts.plain_sha256:
+        return content
+    what = f"{store.uri(entry.staged)} was read with SHA-256 {found} instead of {facts.plain_sha256}"
+    if not task.alone:
+        raise ChecksumMismatch(f"{what}.")
+    # Its length is right, or the stage stage would have replaced it: left there, it would be taken again.
+    store.delete(entry.staged)
+    raise ChecksumMismatch(f"{what}, and once more; it was removed.")
+
+
+def _measure_alone(_store: Store, entry: Entry, task: Task) -> tuple[Measured, pa.Table | None]:
+    """As `_measure`, in a fresh process: nothing that frames before it left behind, and an exit code that tells."""
+    began = time.monotonic()
+    try:
+        return _from_a_process(entry, task)
+    except Exception as error:  # noqa: BLE001 - becomes this frame's recorded outcome
+        return _failed(entry.frame, error, time.monotonic() - began), None
+
+
+def _from_a_process(entry: Entry, task: Task) -> tuple[Measured, pa.Table | None]:
+    # Not forked: the HDFS client's threads would not be there in the copy, and what the worker holds would be.
+    new = multiprocessing.get_context("spawn")
+    ours, theirs = new.Pipe(duplex=False)
+    process = new.Process(target=_in_process, args=(theirs, entry, task), daemon=True)
+    began = time.monotonic()
+    process.start()
+    theirs.close()
+    answer: tuple[Measured, pa.Table | None] | None = None
+    # It ends itself when its time is up; waiting has an end in case that it never got so far.
+    overdue = not ours.poll(task.limits.seconds + _START_SECONDS)
+    if overdue:
+        process.kill()
+    with suppress(EOFError, OSError):
+        answer = ours.recv()
+    process.join()
+    seconds = time.monotonic() - began
+    if answer is not None:
+        return answer
+    code = process.exitcode or 0
+    if overdue or (code == 1 and seconds >= task.limits.seconds):
+        raise TimedOut(
+            f"{entry.frame}: was not done after the {task.limits.seconds:,} s that a frame may take "
+            "(KIRA_FRAME_SECONDS), also alone in a process of its own; the log of the Spark job says where it was."
+        )
+    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    raise WorkerDied(
+        f"{entry.frame}: its process was ended {how} after {seconds:.0f} s, also when it was alone: killed by the "
+        "machine, or a crash in compiled code."
+    )
+
+
+def _in_process(answer: Any, entry: Entry, task: Task) -> None:
+    answer.send(_measure(open_store(task.stage_url), entry, task))
 
 
 @retry(retry=retry_if_exception_type(StorageError), stop=stop_after_attempt(3), wait=wait_random(1, 5), reraise=True)
@@ -204,7 +319,7 @@ def _read(store: Store, path: str) -> bytes:
 
 def extract_batch(
     store: Store, manifest: Manifest, parameters: Parameters, cores: int,
-    run_all: Callable[[Sequence[Task]], Iterable[list[Measured]]],
+    run_all: Callable[[Sequence[Task]], Iterable[list[Measured]]], limits: FrameLimits = DEFAULT_LIMITS,
 ) -> list[Measured]:  # fmt: skip
     """Extract a whole batch, and make the result visible to the next stage by one rename.
 
@@ -216,7 +331,9 @@ def extract_batch(
     parameters : Parameters
     cores : int
     run_all : callable
-        Runs `run_task` on every task, anywhere.
+        Runs `run_task` on every task, anywhere; called a second time if there are frames to be tried alone.
+    limits : FrameLimits
+        What each frame may take.
 
     Returns
     -------
@@ -226,8 +343,15 @@ def extract_batch(
     began = datetime.now(UTC)
     _remove_attempts(store, manifest)
     folder = f"{manifest.folder}/attempt-{uuid.uuid4().hex}"
-    results = [one for part in run_all(make_tasks(store, manifest, folder, parameters, cores)) for one in part]
-    by_frame = {one.frame: one for one in results}
+    tasks = make_tasks(store, manifest, folder, parameters, cores, limits)
+    by_frame = {one.frame: one for part in run_all(tasks) for one in part}
+    if again := [entry for entry in manifest.entries if by_frame[str(entry.frame)].outcome in _AGAIN_ALONE]:
+        log.warning("%d frames once more, each alone: %s …", len(again), again[0].frame)
+        alone = [
+            Task(store.url, folder, number, parameters, (entry,), limits, alone=True)
+            for number, entry in enumerate(again, len(tasks))
+        ]
+        by_frame |= {one.frame: one for part in run_all(alone) for one in part}
     measured = [by_frame[str(entry.frame)] for entry in manifest.entries]
     _keep_only(store, folder, {one.part for one in measured})
     store.write(f"{folder}/{MANIFEST}", manifest.to_text().encode())
@@ -249,6 +373,58 @@ def finished(store: Store, manifest: Manifest) -> bool:
         return False
     # What failed in a way that may pass is worth another try, when the task is cleared or the frames planned again.
     return not any(one.outcome in TRANSIENT for one in read_outcomes(store, manifest.extracted))
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """How a Spark job ended that did not come to its end.
+
+    Parameters
+    ----------
+    kind : {"task", "driver", "killed"}
+        Spark gave up a task after all its attempts; the driver had an error of its own; the driver left no word.
+    text : str
+        One or two sentences for a person.
+    """
+
+    kind: Literal["task", "driver", "killed"]
+    text: str
+
+
+def job_failure(store: Store, manifest: Manifest) -> JobFailure:
+    """Say why the Spark job of a batch failed, from the note that its driver left.
+
+    An old note would pass for a new one where the job did not even begin: `forget_failure` before it is submitted.
+    """
+    path = f"{manifest.folder}/{FAILURE}"
+    if store.exists(path):
+        with suppress(ValueError, TypeError, AttributeError):
+            note = json.loads(store.read(path))
+            if note.get("kind") in ("task", "driver"):
+                return JobFailure(note["kind"], str(note.get("text", ""))[:TEXT])
+    return JobFailure(
+        "killed",
+        f"The driver of the Spark job of batch {manifest.batch} ended without a word: it was killed (by the machine "
+        f"for its memory, or by somebody), never began, or could not write to {store.url}; its log may say more.",
+    )
+
+
+def forget_failure(store: Store, manifest: Manifest) -> None:
+    """Remove the note of a job that failed before."""
+    store.delete(f"{manifest.folder}/{FAILURE}")
+
+
+def note_failure(store: Store, manifest: Manifest, error: Exception) -> None:
+    """Leave word of what ended a driver; `SparkTaskFailed` is a task's failure, anything else the driver's own."""
+    if isinstance(error, SparkTaskFailed):
+        found = JobFailure("task", str(error))
+    else:
+        last = traceback.extract_tb(error.__traceback__)[-1:]
+        where = "".join(f" ({Path(at.filename).name}, line {at.lineno}, in {at.name})" for at in last)
+        said = str(error).strip().partition("\n\tat ")[0] or "no text"
+        text = f"The driver of the Spark job ended with {type(error).__name__}: {said}"
+        found = JobFailure("driver", text[: TEXT - len(where)] + where)
+    store.write(f"{manifest.folder}/{FAILURE}", json.dumps(asdict(replace(found, text=found.text[:TEXT]))).encode())
 
 
 def read_outcomes(store: Store, folder: str) -> list[Measured]:

@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from astropy.io import fits
 from pipeline import PARAMETERS
@@ -26,11 +28,13 @@ from kira.ledger import Outcome
 from kira.sdss import FrameId
 from kira.stack.airflow_server import environment
 from kira.stack.local import LocalStack
-from kira.stages.extraction import make_tasks, read_outcomes
+from kira.stages.extraction import FAILURE, job_failure, make_tasks, read_outcomes
 from kira.storage import Entry, Manifest, Store, open_store
 
 pytestmark = pytest.mark.integration
 
+ODD_FRAMES = Path(__file__).parents[1] / "odd_frames"
+SECONDS = 10
 JOB = Path(__file__).parents[2] / "kira" / "jobs" / "extract.py"
 REAL = FrameId.parse("dr7-40-004192-4-0300-u")
 SECOND_TASK = "Starting Python task execution - task 1.0"
@@ -56,7 +60,7 @@ class Job:
     store: Store
     manifest: Manifest
 
-    def start(self, master: str, log: Path) -> subprocess.Popen[bytes]:
+    def start(self, master: str, log: Path, **variables: str) -> subprocess.Popen[bytes]:
         command = [
             str(Path(sys.executable).with_name("spark-submit")), "--master", master,
             "--conf", "spark.ui.enabled=false", "--conf", "spark.locality.wait=0", "--conf", "spark.driver.memory=512m",
@@ -64,15 +68,15 @@ class Job:
         ]  # fmt: skip
         with log.open("wb") as out:
             return subprocess.Popen(
-                command, stdout=out, stderr=subprocess.STDOUT, env=environment(self.servers.config),
-                start_new_session=True,
+                command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                env=environment(self.servers.config) | variables,
             )  # fmt: skip
 
-    def run(self, master: str, log: Path) -> str:
+    def run(self, master: str, log: Path, *, fails: bool = False, **variables: str) -> str:
         """Run to the end; what it said."""
-        process = self.start(master, log)
+        process = self.start(master, log, **variables)
         try:
-            assert process.wait(300) == 0, log.read_text()[-3000:]
+            assert (process.wait(300) != 0) is fails, log.read_text()[-3000:]
         finally:
             end(process)
         return log.read_text()
@@ -83,11 +87,12 @@ class Job:
     def attempts(self) -> list[str]:
         return [f.name for f in self.store.listing(self.manifest.folder) if f.name.startswith("attempt-")]
 
-    def check_complete(self) -> str:
+    def check_complete(self, without: Collection[FrameId] = ()) -> str:
         """One whole result and nothing else; its digest."""
         outcomes = read_outcomes(self.store, self.manifest.extracted)
         assert [one.frame for one in outcomes] == [str(frame) for frame in FRAMES]
-        assert {one.outcome for one in outcomes} == {Outcome.OK}
+        assert {one.frame for one in outcomes if one.outcome != Outcome.OK} == {str(frame) for frame in without}
+        outcomes = [one for one in outcomes if one.outcome == Outcome.OK]
         parts = self.parts(self.manifest.extracted)
         assert {part.rpartition("/")[2] for part in parts} == {one.part for one in outcomes}
         table = read_parts(self.store.read(part) for part in parts)
@@ -96,6 +101,17 @@ class Job:
         assert Counter(field for field, _ in keys) == {FrameId.parse(o.frame).field: o.sources for o in outcomes}
         assert self.attempts() == []
         return digest(table)
+
+    def digest_without(self, frames: Collection[FrameId]) -> str:
+        """Digest of the result as if some frames were not in it."""
+        table = read_parts(self.store.read(part) for part in self.parts(self.manifest.extracted))
+        left_out = pa.array([frame.field for frame in frames], table.schema.field("field").type)
+        return digest(table.filter(pc.invert(pc.is_in(table["field"], left_out))))
+
+    def odd(self, **variables: str) -> dict[str, str]:
+        """Environment in which chosen frames misbehave."""
+        path = os.pathsep.join(filter(None, (str(ODD_FRAMES), os.environ.get("PYTHONPATH"))))
+        return {"PYTHONPATH": path, "KIRA_FRAME_SECONDS": str(SECONDS), "KIRA_FRAME_MEMORY_MB": "2048"} | variables
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -199,6 +215,7 @@ def test_a_killed_driver_leaves_nothing_that_counts(
 ) -> None:
     expected = undisturbed[0].check_complete()
     job = new_job("driver-killed")
+    job.store.write(f"{job.manifest.folder}/{FAILURE}", b'{"kind": "driver", "text": "of the attempt before"}')
     log = tmp_path / "first"
     process = job.start("local[1]", log)  # one task after the other, so that one is done and one runs
     try:
@@ -212,6 +229,7 @@ def test_a_killed_driver_leaves_nothing_that_counts(
         assert alive == []
     finally:
         end(process)
+    assert job_failure(job.store, job.manifest).kind == "killed"
     assert len(job.attempts()) == 1
     assert not job.store.exists(job.manifest.extracted)
 
@@ -240,3 +258,62 @@ def test_a_killed_worker_is_started_again_and_leaves_no_part(
     assert "Lost task" in said
     assert "24 of 24 frames extracted" in said
     assert job.check_complete() == expected
+
+
+def test_frames_that_hang_kill_their_worker_or_eat_its_memory_harm_no_other(
+    undisturbed: tuple[Job, str], new_job: Callable[[str], Job], tmp_path: Path
+) -> None:
+    hangs, eats, kills, kills_in_company = FRAMES[2], FRAMES[4], FRAMES[3], FRAMES[5]
+    odd = {hangs: "hang", eats: "eat", kills: "kill", kills_in_company: "kill-unless-first"}
+    job = new_job("odd")
+    said = job.run(
+        "local[2,4]", tmp_path / "log", **job.odd(ODD_FRAMES=",".join(f"{frame}={kind}" for frame, kind in odd.items()))
+    )
+
+    left_out = (hangs, eats, kills)
+    assert job.check_complete(without=left_out) == undisturbed[0].digest_without(left_out)
+    by_frame = {one.frame: one for one in read_outcomes(job.store, job.manifest.extracted)}
+    assert {frame: by_frame[str(frame)].outcome for frame in odd} == {
+        hangs: Outcome.TIMED_OUT, eats: Outcome.OUT_OF_MEMORY, kills: Outcome.WORKER_DIED, kills_in_company: Outcome.OK
+    }  # fmt: skip
+    assert by_frame[str(hangs)].reason == (
+        f"{hangs}: was not done after the 10 s that a frame may take (KIRA_FRAME_SECONDS), also alone in a process of "
+        "its own; the log of the Spark job says where it was."
+    )
+    assert by_frame[str(eats)].reason == (
+        f"{eats}: needs more than the 2,048 MiB that a worker may have (KIRA_FRAME_MEMORY_MB), also alone in a process "
+        "of its own."
+    )
+    assert f"{kills}: its process was ended by SIGKILL after" in by_frame[str(kills)].reason
+    assert "also when it was alone" in by_frame[str(kills)].reason
+    # As promised: the log says where the frame that hung was.
+    assert "in _misbehave" in said
+    assert "frames once more, each alone" in said
+    # Twice among the others, until it is known which frame it is, and once alone: no more of Spark's four attempts.
+    assert said.count("Timeout (0:00:10)!") == 3
+
+
+def test_a_task_given_up_is_told_from_a_driver_s_error(new_job: Callable[[str], Job], tmp_path: Path) -> None:
+    job = new_job("given-up")
+    job.run("local[2,2]", tmp_path / "written", fails=True, **job.odd(ODD_WRITING="yes"))
+    found = job_failure(job.store, job.manifest)
+    assert found.kind == "task"
+    assert "after 2 attempts" in found.text
+    assert "12 frames from dr7-40-004192-4-030" in found.text
+    assert found.text.endswith("StorageError: part-x.parquet could not be written: no space left on device")
+
+    # Without a second attempt nobody can find out at which frame the worker died.
+    job.run("local[1]", tmp_path / "killed", fails=True, **job.odd(ODD_FRAMES=f"{FRAMES[3]}=kill"))
+    found = job_failure(job.store, job.manifest)
+    assert found.kind == "task"
+    assert "after its only attempt" in found.text
+    assert "Python worker exited unexpectedly (crashed)" in found.text
+    assert "\tat " not in found.text
+
+    job.store.write(f"{job.manifest.folder}/parameters.json", b'{"mesh": ')
+    said = job.run("local[1]", tmp_path / "driver", fails=True)
+    found = job_failure(job.store, job.manifest)
+    assert found.kind == "driver"
+    assert f"{job.store.uri(job.manifest.folder)}/parameters.json holds no extraction parameters" in found.text
+    assert "extract.py, line" in found.text
+    assert "Running Spark version" not in said

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from kira.extraction import Parameters
 from kira.ledger import Outcome
 from kira.sdss import FrameId
 from kira.stages import extraction
-from kira.stages.extraction import MANIFEST, OUTCOMES, Measured, Task, finished, run_task
+from kira.stages.extraction import MANIFEST, OUTCOMES, Measured, Task, extract_batch, finished, run_task
 from kira.stages.work import TRANSIENT
 from kira.storage import Entry, Manifest, Store, open_store
 
@@ -85,3 +86,28 @@ def test_the_result_of_other_frames_is_not_that_of_this_batch(store: Store) -> N
 def test_what_is_published_is_finished(store: Store) -> None:
     keep(store, STAGED.published, [Outcome.OK, Outcome.STORAGE_FAILED])
     assert finished(store, STAGED)
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_what_failed_in_a_way_that_may_pass_is_tried_again_in_the_same_job(store: Store, mended: bool) -> None:
+    damaged = CONTENT[:-1] + b"?"
+    store.write(ENTRIES[0].staged, CONTENT)
+    store.write(ENTRIES[1].staged, damaged)
+    rounds = []
+
+    def run_all(tasks: Sequence[Task]) -> list[list[Measured]]:
+        if rounds:
+            assert store.read(ENTRIES[1].staged) == damaged  # a bad read is no proof that the file is bad
+            if mended:
+                store.write(ENTRIES[1].staged, CONTENT)
+        rounds.append([len(task.entries) for task in tasks])
+        return [run_task(task, "0") for task in tasks]
+
+    _, one = extract_batch(store, STAGED, Parameters(), 1, run_all)
+    assert rounds == [[2], [1]]
+    if mended:
+        assert one.outcome == Outcome.BAD_FRAME  # which it is: the bytes were right
+    else:
+        assert one.outcome == Outcome.CHECKSUM_MISMATCH
+        assert one.reason.endswith("and once more; it was removed.")
+    assert store.exists(ENTRIES[1].staged) is mended
