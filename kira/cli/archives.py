@@ -10,6 +10,8 @@ from typing import Any
 from kira.errors import InvalidInput, KiraError
 from kira.sdss import ALL_RELEASES, Release, Service
 from kira.sdss.archive import SDSS, Archive, ArchiveClient
+from kira.sdss.quoting import one_line
+from kira.sdss.urls import checked_url
 from kira.stack.local import LocalStack
 
 # The real archive holds 17 TB; somebody who says no more than ARCHIVE=sdss gets a few well-known frames.
@@ -80,12 +82,16 @@ def check_archive(text: str) -> None:
         _archive_at(text)
         return
     folder = _folder(text)
-    if not folder.is_dir():
-        raise InvalidInput(f"ARCHIVE={text}: there is no such folder; use a folder, a URL, sample, or sdss.")
+    try:
+        is_folder = folder.is_dir()
+    except OSError:  # a name that is too long for the file system
+        is_folder = False
+    if not is_folder:
+        raise InvalidInput(f"ARCHIVE={one_line(text)}: there is no such folder; use a folder, a URL, sample, or sdss.")
     if not releases_in(folder):
         raise InvalidInput(
-            f"ARCHIVE={text}: neither das/imaging nor sas/dr8 to sas/dr18 is there; the folder must be laid out "
-            "like the SDSS archive."
+            f"ARCHIVE={one_line(text)}: neither das/imaging nor sas/dr8 to sas/dr18 is there; the folder must be "
+            "laid out like the SDSS archive."
         )
 
 
@@ -93,7 +99,7 @@ def _folder(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise InvalidInput(f"ARCHIVE={text}: {error}") from error
+        raise InvalidInput(f"ARCHIVE={one_line(text)}: {one_line(str(error))}") from error
 
 
 def _is_url(text: str) -> bool:
@@ -103,6 +109,7 @@ def _is_url(text: str) -> bool:
 def _archive_at(url: str) -> Archive:
     if url.endswith("://"):
         raise InvalidInput(f"ARCHIVE={url}: there is no host in this address.")
+    checked_url(url, "ARCHIVE")  # before it gets a name, which would repeat a password
     return Archive(_name(url.rstrip("/")), das=f"{url.rstrip('/')}/das", sas=f"{url.rstrip('/')}/sas")
 
 

@@ -22,6 +22,7 @@ from kira.sdss.identifiers import FrameId, frames_folder
 from kira.sdss.index_page import IndexEntry
 from kira.sdss.listing import Folder, Listed, in_order, read_checksums
 from kira.sdss.positions import FieldPositions, FieldsByPlace
+from kira.sdss.quoting import quoted
 from kira.sdss.releases import ALL_RELEASES, Release, Service
 from kira.sdss.runlist import folders_from_run_list, read_run_list
 from kira.sdss.selection import Numbers, Selection
@@ -63,11 +64,13 @@ class Archive:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME_PATTERN, self.name, re.ASCII):
-            raise InvalidInput(f"{self.name!r} cannot name an archive; use up to 40 of a-z, 0-9 and '-'.")
+            raise InvalidInput(f"{quoted(self.name)} cannot name an archive; use up to 40 of a-z, 0-9 and '-'.")
         for service in Service:
             checked = checked_url(getattr(self, service), f"archive {self.name}, {service}")
             if set(checked) & set("?#"):
-                raise InvalidInput(f"archive {self.name}, {service}: {checked!r} is a base URL; no '?' or '#' in it.")
+                raise InvalidInput(
+                    f"archive {self.name}, {service}: {quoted(checked)} is a base URL; no '?' or '#' in it."
+                )
             object.__setattr__(self, service, checked.rstrip("/"))
 
     def base(self, release: Release) -> str:

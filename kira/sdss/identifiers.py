@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from kira.errors import InvalidInput
+from kira.sdss.quoting import quoted
 from kira.sdss.releases import Release, Service
 
 Band = Literal["u", "g", "r", "i", "z"]
@@ -65,7 +66,7 @@ class FrameId:
         """Read the canonical text form back."""
         match = _TEXT.fullmatch(text)
         if not match:
-            raise InvalidInput(f"{text!r} is not a frame; a frame is written like dr12-301-000094-1-0012-r.")
+            raise InvalidInput(f"{quoted(text)} is not a frame; a frame is written like dr12-301-000094-1-0012-r.")
         release, rerun, run, camcol, field, band = match.groups()
         frame = cls(Release.parse(release), int(run), int(rerun), int(camcol), int(field), _band(band))
         if str(frame) != text:  # padded otherwise: a second text for the same frame would be a second key
@@ -95,7 +96,7 @@ class FrameId:
             band, run, camcol, field = match.groups()
             return cls(release, int(run), release.reruns[0] if rerun is None else rerun, int(camcol), int(field),
                        _band(band))  # fmt: skip
-        raise InvalidInput(f"{name!r} is not the name of a frame of {release}.")
+        raise InvalidInput(f"{quoted(name)} is not the name of a frame of {release}.")
 
     @classmethod
     def from_archive_path(cls, path: str, release: Release | None = None) -> "FrameId":
@@ -115,9 +116,9 @@ class FrameId:
             in_path, rerun, run, camcol, name = match.groups()
             frame = cls.from_file_name(name, Release.parse(in_path), int(rerun))
         else:
-            raise InvalidInput(f"{path!r} is not a frame's path in an SDSS archive.")
+            raise InvalidInput(f"{quoted(path)} is not a frame's path in an SDSS archive.")
         if (frame.run, frame.camcol) != (int(run), int(camcol)):
-            raise InvalidInput(f"{path!r}: the folders and the file name speak of different frames.")
+            raise InvalidInput(f"{quoted(path)}: the folders and the file name speak of different frames.")
         return frame
 
     @property

@@ -6,6 +6,7 @@ from datetime import date
 from enum import StrEnum
 
 from kira.errors import InvalidInput
+from kira.sdss.quoting import quoted
 
 FIRST, LAST = 1, 18
 _LAST_IN_DAS = 7
@@ -58,7 +59,7 @@ class Release:
         """Read `dr12`, `DR12` or `12`."""
         match = re.fullmatch(r"(?:dr)?(\d{1,2})", text.strip(), re.IGNORECASE | re.ASCII)
         if not match:
-            raise InvalidInput(f"{text!r} is not an SDSS data release; write dr{FIRST} to dr{LAST}.")
+            raise InvalidInput(f"{quoted(text)} is not an SDSS data release; write dr{FIRST} to dr{LAST}.")
         return cls(int(match[1]))
 
     @classmethod

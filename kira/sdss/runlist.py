@@ -14,10 +14,12 @@ from kira.errors import InvalidInput
 from kira.sdss.identifiers import FrameId
 from kira.sdss.listing import Folder, Listed
 from kira.sdss.positions import FieldsByPlace
+from kira.sdss.quoting import quoted
 from kira.sdss.selection import Selection
 
 _TABLE = "RUNDATA"
 _COLUMNS = ("run", "rerun", "exist", "done", "calib", "startfield", "endfield")
+_LONGEST_ROW = 2000  # those of SDSS have 100 characters
 _BEGIN = re.compile(r"typedef\s+struct\s*\{")
 _END = re.compile(rf"\}}\s*{_TABLE}\s*;", re.IGNORECASE)
 _MEMBER = re.compile(r"\w+\s+(\w+)\s*(?:\[\d*\])*\s*;", re.ASCII)
@@ -134,7 +136,7 @@ def read_triples(text: str) -> tuple[Triple, ...]:
             continue
         match = _TRIPLE.fullmatch(content)
         if not match:
-            raise _wrong(number, f"{content!r} is not of the form RUN=4153 CAMCOL=4 FIELD=100")
+            raise _wrong(number, f"{quoted(content)} is not of the form RUN=4153 CAMCOL=4 FIELD=100")
         triples.append(Triple(*map(int, match.groups())))
     return tuple(triples)
 
@@ -142,19 +144,21 @@ def read_triples(text: str) -> tuple[Triple, ...]:
 def _member(content: str, number: int) -> str:
     match = _MEMBER.fullmatch(content)
     if not match:
-        raise _wrong(number, f"{content!r} is not a column of {_TABLE}")
+        raise _wrong(number, f"{quoted(content)} is not a column of {_TABLE}")
     return match[1].lower()
 
 
 def _row(content: str, columns: list[str], number: int) -> ImagingRun:
+    if len(content) > _LONGEST_ROW:
+        raise _wrong(number, f"{quoted(content)} is not a row of {_TABLE}")
     try:
         table, *cells = shlex.split(content)
         row = dict(zip(columns, cells, strict=True))
         run, rerun, exist, done, calib, first, last = (int(row[name]) for name in _COLUMNS)
     except (ValueError, KeyError):
-        raise _wrong(number, f"{content!r} is not a row of {_TABLE}") from None
+        raise _wrong(number, f"{quoted(content)} is not a row of {_TABLE}") from None
     if table.upper() != _TABLE or {exist, done, calib} - {0, 1}:
-        raise _wrong(number, f"{content!r} is not a row of {_TABLE}")
+        raise _wrong(number, f"{quoted(content)} is not a row of {_TABLE}")
     if not (1 <= run <= 999_999 and 0 <= rerun <= 9999):
         raise _wrong(number, f"there is no run {run} rerun {rerun}")
     if done and not 0 <= first <= last <= 9999:

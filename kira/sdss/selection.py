@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from kira.errors import InvalidInput
 from kira.sdss.identifiers import BANDS, Band, FrameId
+from kira.sdss.quoting import quoted
 from kira.sdss.releases import Release
 from kira.sdss.sky import SkyRegion
 
@@ -28,15 +29,16 @@ class Numbers:
     @classmethod
     def parse(cls, text: str | None, what: str = "numbers") -> "Numbers":
         """Read `94, 1000-1010`; an empty text means all."""
-        text = text or ""
+        # Stripped first: the pattern may try every way to share out a thousand spaces between its two ends.
+        text = (text or "").strip()
         if not re.fullmatch(NUMBERS_PATTERN, text, re.ASCII):
-            raise InvalidInput(f"{what}: {text!r} is not a list of numbers and ranges such as '94, 1000-1010'.")
+            raise InvalidInput(f"{what}: {quoted(text)} is not a list of numbers and ranges such as '94, 1000-1010'.")
         ranges = []
         for part in filter(None, (p.strip() for p in text.split(","))):
             low, _, high = part.partition("-")
             pair = int(low), int(high or low)
             if pair[0] > pair[1]:
-                raise InvalidInput(f"{what}: the range {part!r} ends before it begins.")
+                raise InvalidInput(f"{what}: the range {quoted(part)} ends before it begins.")
             ranges.append(pair)
         return cls(tuple(ranges))
 
@@ -93,13 +95,13 @@ class Selection:
         """
         letters = re.sub(r"[\s,]+", "", bands or "") or "".join(BANDS)
         if not set(letters) <= set(BANDS):
-            raise InvalidInput(f"bands: {bands!r} is not some of the letters {' '.join(BANDS)}.")
+            raise InvalidInput(f"bands: {quoted(bands or '')} is not some of the letters {' '.join(BANDS)}.")
         camcol_numbers = Numbers.parse(camcols, "camcols")
         if any(low < 1 or high > 6 for low, high in camcol_numbers.ranges):
-            raise InvalidInput(f"camcols: {camcols!r} has numbers outside 1 to 6.")
+            raise InvalidInput(f"camcols: {quoted(camcols or '')} has numbers outside 1 to 6.")
         field_numbers = Numbers.parse(fields, "fields")
         if any(high > 9999 for _, high in field_numbers.ranges):
-            raise InvalidInput(f"fields: {fields!r} has numbers beyond 9999.")
+            raise InvalidInput(f"fields: {quoted(fields or '')} has numbers beyond 9999.")
         return cls(
             Release.parse(release), Numbers.parse(runs, "runs"), camcol_numbers, field_numbers,
             tuple(b for b in BANDS if b in letters), SkyRegion.parse(sky) if sky and sky.strip() else None,

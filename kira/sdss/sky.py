@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from kira.errors import InvalidInput
+from kira.sdss.quoting import quoted
 
 SKY_PATTERN = r"^\s*(cone(\s+[+-]?\d{1,3}(\.\d{1,12})?){3}|box(\s+[+-]?\d{1,3}(\.\d{1,12})?){4})?\s*$"
 """The form of what `SkyRegion.parse` takes, as a JSON schema pattern for the trigger form; empty means all."""
@@ -53,8 +54,9 @@ class SkyRegion:
     @classmethod
     def parse(cls, text: str) -> "SkyRegion":
         """Read `cone 10.5 -0.3 1.0` or `box 350 10 -1 1`."""
-        if not (text.strip() and re.fullmatch(SKY_PATTERN, text, re.ASCII)):
-            raise InvalidInput(f"sky: {text[:100]!r} is not a patch of sky; {_FORM}.")
+        text = text.strip()  # as in Numbers.parse
+        if not (text and re.fullmatch(SKY_PATTERN, text, re.ASCII)):
+            raise InvalidInput(f"sky: {quoted(text)} is not a patch of sky; {_FORM}.")
         kind, *numbers = text.split()
         return cls("cone" if kind == "cone" else "box", tuple(map(float, numbers)))
 

@@ -5,6 +5,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import httpx
 
 from kira.errors import ArchiveUnavailable, InvalidInput
+from kira.sdss.quoting import quoted
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -31,7 +32,7 @@ def checked_url(url: str, what: str) -> str:
     parts = split_url(url)
     printable = url.isascii() and url.isprintable() and " " not in url
     if not (printable and parts.scheme in _PORTS and parts.hostname and _port(parts) and _known_to_httpx(url)):
-        raise InvalidInput(f"{what}: {url!r} is not an http or https URL.")
+        raise InvalidInput(f"{what}: {quoted(url)} is not an http or https URL.")
     return url
 
 

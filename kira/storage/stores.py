@@ -20,9 +20,11 @@ from hdfs_native import Client, WriteOptions
 from typing_extensions import override
 
 from kira.errors import InvalidInput, StorageError
+from kira.sdss.quoting import one_line, quoted
 
 # HDFS forbids ':'; the rest keeps shells, URLs and Hive-style partitions (batch=…) free of surprises.
 _NAME = re.compile(r"[A-Za-z0-9_.=+,-]+", re.ASCII)
+_HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Store(ABC):
         """Path below the root of a full URL; InvalidInput if it lies elsewhere."""
         prefix = self.url + "/"
         if not uri.startswith(prefix):
-            raise InvalidInput(f"{uri} is not below {self.url}, where this store keeps its files.")
+            raise InvalidInput(f"{one_line(uri)} is not below {self.url}, where this store keeps its files.")
         return check_path(uri[len(prefix) :])
 
     def write(self, path: str, content: bytes) -> None:
@@ -222,7 +224,7 @@ def check_path(path: str) -> str:
     """Let a relative path of plain names through; InvalidInput for anything else."""
     parts = path.split("/")
     if any(part in (".", "..") or not _NAME.fullmatch(part) for part in parts):
-        raise InvalidInput(f"{path!r} is not a path of plain names.")
+        raise InvalidInput(f"{quoted(path)} is not a path of plain names.")
     return path
 
 
@@ -232,15 +234,22 @@ def open_store(url: str) -> Store:
         parts = urlsplit(url)
         _ = parts.port  # refuses what is no port
     except ValueError as error:
-        raise InvalidInput(f"{url!r} is not a URL: {error}.") from error
+        raise InvalidInput(f"{quoted(url)} is not a URL: {one_line(str(error))}.") from error
     if parts.query or parts.fragment:
-        raise InvalidInput(f"{url}: a store's URL has no query and no fragment.")
+        raise InvalidInput(f"{quoted(url)}: a store's URL has no query and no fragment.")
+    # Python's parser drops line breaks without a word, and a file system ends a name at a NUL.
+    if not (url.isprintable() and unquote(url).isprintable()):
+        raise InvalidInput(f"{quoted(url)} is not a place to stage to: it has characters that cannot be seen.")
     if parts.path.startswith("/") and parts.path.strip("/"):
-        if parts.scheme == "hdfs" and parts.netloc:
-            return HdfsStore(url)
+        if parts.scheme == "hdfs" and _HOST.fullmatch(parts.netloc):
+            try:
+                return HdfsStore(url)
+            except RuntimeError as error:  # such as a name service that no configuration knows
+                reason = _first_line(str(error))
+                raise InvalidInput(f"{quoted(url)} is not an HDFS that can be found: {reason}.") from error
         if parts.scheme == "file" and not parts.netloc:
             return PosixStore(url)
-    raise InvalidInput(f"{url!r} is not a place to stage to: use hdfs://host:port/path or file:///path.")
+    raise InvalidInput(f"{quoted(url)} is not a place to stage to: use hdfs://host:port/path or file:///path.")
 
 
 def _look(path: Path) -> StoredFile | None:
