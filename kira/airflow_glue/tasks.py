@@ -188,9 +188,10 @@ def _last_reason(services: Services, manifest: Manifest) -> str:
 
 def _is_live(run_id: str) -> bool:
     """Whether a DAG run of ours is at work, so that its frames are not planned by another."""
-    for dag in DAGS:
+    instance = _context()["ti"]
+    for dag in {*DAGS, instance.dag_id}:
         try:
-            if _context()["ti"].get_dagrun_state(dag_id=dag, run_id=run_id) in ("queued", "running"):
+            if instance.get_dagrun_state(dag_id=dag, run_id=run_id) in ("queued", "running"):
                 return True
         except AirflowRuntimeError:
             continue  # not a run of this DAG

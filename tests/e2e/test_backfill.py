@@ -67,6 +67,13 @@ def published(observatory: Observatory, archive: str) -> dict[str, dict[str, Any
     return {path: file for path, file in observatory.store.walk(archive) if "/catalog/" in path}
 
 
+def test_the_dags_can_be_serialized_anew(observatory: Observatory) -> None:
+    """One DAG that cannot would stop the command for all."""
+    said = airflow(observatory, "dags", "reserialize")
+    assert "Traceback" not in said
+    assert observatory.api.call("GET", "/importErrors")["import_errors"] == []
+
+
 def test_two_release_dates(observatory: Observatory, sample: Path) -> None:
     """Both are published; what the archive does not have between them says so; a second backfill does nothing."""
     conf = {"archive": observatory.connect("past", sample)}
