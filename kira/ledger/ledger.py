@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy.orm import aliased
 
 from kira.ledger.database import Database
 from kira.ledger.frames import Change, chunks, read_range, read_states, upsert, write_states
@@ -225,7 +227,7 @@ class Ledger:
             Whether a frame, by its key, was asked for: of others nothing is said. None: what is not listed is not
             taken for withdrawn.
         hashes : tuple of str, optional
-            Of both listings, if they were compared whole: kept for the next time.
+            Of both listings, if they are of all that there is: kept for the next time.
 
         Returns
         -------
@@ -255,6 +257,9 @@ class Ledger:
                     found["returned"] += old.withdrawn and not new.withdrawn
                     found["lost"] += new.lost and not old.lost
             write_states(connection, catalogue, changes)
+            if hashes is None and changes:
+                # A part of it is otherwise than when the whole was compared: the whole is to be compared again.
+                hashes = ("", "")
             if hashes is not None:
                 names = ("catalogue_id", "run", "rerun", "camcol", "listing", "mirror", "at")
                 row = dict(zip(names, (catalogue, *folder, *hashes, now), strict=True))
@@ -311,9 +316,11 @@ class Ledger:
         """Frames of a selection that the next plan takes up, in their order; read a part at a time."""
         names = ("frame", "stage", "outcome", "listed", "seen", "lost", "published_sha256")
         columns = [getattr(FrameTable, name) for name in names]
+        holder = aliased(BatchTable)
         query = (
-            select(*columns, BatchTable.name, DagRunTable.name.label("dag_run"))
-            .outerjoin(BatchTable, BatchTable.id == FrameTable.published_batch_id)
+            select(*columns, holder.name, DagRunTable.name.label("dag_run"), BatchTable.name.label("batch"))
+            .outerjoin(holder, holder.id == FrameTable.published_batch_id)
+            .outerjoin(BatchTable, BatchTable.id == FrameTable.batch_id)
             .outerjoin(DagRunTable, DagRunTable.id == FrameTable.dag_run_id)
             .where(FrameTable.catalogue_id == catalogue, FrameTable.to_do)
             .order_by(FrameTable.frame)
@@ -329,7 +336,7 @@ class Ledger:
                     if in_selection(row.frame, selection):
                         yield ToDo(
                             frame_of(row.frame, selection.release), row.listed, row.published_sha256, row.name,
-                            _why(row), row.dag_run,
+                            _why(row), row.dag_run, row.batch,
                         )  # fmt: skip
                 if not rows:
                     break
@@ -426,6 +433,34 @@ class Ledger:
         """Outcomes of one DAG run that are not good, by frame; so many at most."""
         query = _outcome_rows().where(DagRunTable.name == dag_run, OutcomeTable.outcome.not_in(_GOOD))
         return self._read_outcomes(query.limit(most))
+
+    def stuck(self, dag_run: str, most: int) -> tuple[int, list[OutcomeRow]]:
+        """Frames that came well through a stage of a DAG run and have no outcome in the next one.
+
+        Returns
+        -------
+        int
+            How many there are.
+        list of OutcomeRow
+            Their last outcomes, so many at most.
+        """
+        further = aliased(OutcomeTable)
+        count, rows = 0, list[OutcomeRow]()
+        for stage, following in pairwise(Stage):
+            went_on = select(further.frame).where(
+                further.frame == OutcomeTable.frame,
+                further.dag_run_id == OutcomeTable.dag_run_id,
+                further.stage.in_([s.value for s in _STAGES[_STAGES.index(following) :]]),
+            )
+            query = _outcome_rows().where(
+                DagRunTable.name == dag_run, OutcomeTable.stage == stage.value, OutcomeTable.outcome.in_(_GOES_ON),
+                ~went_on.exists(),
+            )  # fmt: skip
+            with self.database.reading() as connection:
+                found = connection.scalar(select(func.count()).select_from(query.subquery())) or 0
+            count += found
+            rows += self._read_outcomes(query.limit(most - len(rows))) if found and len(rows) < most else []
+        return count, rows
 
     def history(self, archive: str, frame: FrameId) -> list[OutcomeRow]:
         """All that is known of what happened to a frame, in any catalogue, the oldest first."""

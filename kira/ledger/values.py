@@ -195,8 +195,8 @@ class ToDo:
     published_batch : str or None
         The batch by which it is in the catalogue.
     why : {"new", "unfinished", "failed", "changed", "lost"}
-    dag_run : str or None
-        The DAG run that has it, or had it last.
+    dag_run, batch : str or None
+        The DAG run and the batch that have it, or had it last.
     """
 
     frame: FrameId
@@ -205,3 +205,4 @@ class ToDo:
     published_batch: str | None
     why: str
     dag_run: str | None
+    batch: str | None

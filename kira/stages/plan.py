@@ -61,6 +61,8 @@ class Plan:
         What has changed since the archive and the mirror were asked last; see `kira.ledger.Reconciled`.
     why : dict of str to int
         Planned frames by reason: new, unfinished, failed, changed, lost.
+    to_write : int
+        Batches, also of a dry run, which writes none.
     batches : list of str
         URIs of the manifests.
     """
@@ -82,6 +84,7 @@ class Plan:
     returned: int = 0
     lost: int = 0
     why: dict[str, int] = field(default_factory=dict)
+    to_write: int = 0
     batches: list[str] = field(default_factory=list)
 
 
@@ -185,7 +188,7 @@ def in_words(plan: Plan) -> str:
     parts = [
         f"{plan.found:,} frames in the archive", f"{plan.published:,} published already",
         f"{plan.settled:,} failed for good before", f"{plan.missing:,} asked for but missing",
-        f"{plan.planned:,} to do in {len(plan.batches):,} batches",
+        f"{plan.planned:,} to do in {plan.to_write:,} batches",
     ]  # fmt: skip
     parts += [f"{getattr(plan, name):,} {name}" for name in _CHANGES[1:] if getattr(plan, name)]
     parts += [f"{plan.elsewhere:,} at work in another run"] if plan.elsewhere else []
@@ -207,9 +210,11 @@ def _cut(
     size = asked.batch_size or min(max(SMALLEST_BATCH, -(-todo // asked.max_batches)), LARGEST_BATCH)
     live = cache(is_live)
     batches: list[str] = []
-    # New frames and frames that are in the catalogue already do not share a batch: the first kind becomes a folder of
-    # the catalogue, the second is put in place of old rows.
-    waiting: dict[bool, list[ToDo]] = {False: [], True: []}
+
+    def write(chunk: list[ToDo]) -> str:
+        return "" if asked.dry_run else _write(services, attempt, parameters, chunk)
+
+    waiting: dict[str, list[ToDo]] = {}
     why: Counter[str] = Counter()
     elsewhere = left = 0
     for one in services.ledger.to_do(catalogue, selection):
@@ -218,25 +223,31 @@ def _cut(
         if one.why == "unfinished" and one.dag_run not in (None, attempt.dag_run) and live(str(one.dag_run)):
             elsewhere += 1
             continue
-        full = len(batches) + sum(bool(chunk) for chunk in waiting.values())
-        chunk = waiting[one.published_batch is not None]
-        if full >= asked.max_batches and not chunk:
+        kind = _kind(one)
+        if kind not in waiting and len(batches) + len(waiting) >= asked.max_batches:
             left += 1
             continue
+        chunk = waiting.setdefault(kind, [])
         chunk.append(one)
         why[one.why] += 1
         if len(chunk) == size:
-            batches += [] if asked.dry_run else [_write(services, attempt, parameters, chunk)]
-            batches += ["not written"] if asked.dry_run else []
-            chunk.clear()
-    batches += [
-        "not written" if asked.dry_run else _write(services, attempt, parameters, chunk)
-        for chunk in waiting.values() if chunk
-    ]  # fmt: skip
+            batches.append(write(waiting.pop(kind)))
+    batches += [write(chunk) for chunk in waiting.values()]
     return replace(
-        done, planned=sum(why.values()), left=left, elsewhere=elsewhere, why=dict(why),
+        done, planned=sum(why.values()), left=left, elsewhere=elsewhere, why=dict(why), to_write=len(batches),
         batches=[] if asked.dry_run else batches,
     )  # fmt: skip
+
+
+def _kind(one: ToDo) -> str:
+    """Frames of different kinds do not share a batch.
+
+    New frames become a folder of the catalogue; those that are in it already are put in place of their old rows. What
+    a run that stopped has left keeps its batch, so that what was finished of it is used again.
+    """
+    if one.published_batch is not None:
+        return "in the catalogue"
+    return f"batch {one.batch}" if one.why == "unfinished" else "new"
 
 
 def counts_of(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from kira.errors import InvalidInput
 from kira.ledger import Reconciled
 from kira.ledger.numbers import camcol_of, field_of, in_selection, run_of
-from kira.sdss import FrameId, Selection
+from kira.sdss import FrameId, Numbers, Selection
 from kira.sdss.archive import ArchiveClient
 from kira.sdss.listing import Folder, in_order
 from kira.sdss.positions import FieldsByPlace
@@ -76,6 +76,8 @@ def reconcile(
     listing = client.folders_from_run_list(selection) if by_run_list else client.folders(selection)
     sums, gone, missing, seen = Reconciled(), list[FrameId](), list[FrameId](), set[tuple[int, int, int]]()
     named: list[FrameId] = []
+    # A patch of sky names no frame, and a run list knows of none that are missing.
+    by_name = selection.by_name and within is None and not by_run_list
     for folder, mirrored in in_order(lambda one: (one, _mirrored(services, one)), listing, _THREADS):
         place = (folder.run, folder.rerun, folder.camcol)
         seen.add(place)
@@ -89,17 +91,17 @@ def reconcile(
             )
             sums += found
             gone += withdrawn
-        if not by_run_list:
-            frames = [one.frame for one in folder.listed]
-            missing += missing_bands(selection, frames)
-            named += frames if selection.by_name and within is None else []
+        frames = [one.frame for one in folder.listed]
+        if by_name:
+            named += frames
+        elif not by_run_list:
+            missing += missing_frames(replace(selection, runs=Numbers()), frames)
     if not by_run_list:
         for place in sorted(_asked_folders(ledger.known_folders(catalogue), selection, fields) - seen):
             found, withdrawn = ledger.reconcile(catalogue, selection.release, place, {}, None, scope, None)
             sums += found
             gone += withdrawn
-        if selection.by_name and within is None:
-            missing = sorted({*missing, *asked_by_name(selection, named)} - set(named))
+        missing += missing_frames(selection, named) if by_name else []
     for frame in gone[:20]:
         log.warning("%s was listed by archive %s, and is not any more", frame, services.archive.name)
     known = ledger.known(catalogue, missing)
@@ -147,24 +149,30 @@ def _asked_folders(
     }  # fmt: skip
 
 
-def missing_bands(selection: Selection, found: Sequence[FrameId]) -> list[FrameId]:
-    """Bands that are missing of fields: one of which two bands or more are listed has five.
+def missing_frames(selection: Selection, found: Sequence[FrameId]) -> list[FrameId]:
+    """Frames that should be there and are not listed by the archive.
 
-    (A field with one band alone was copied that way.)
+    - A field of which two bands or more are listed has five: the others of the selection are expected. (A field with
+      one band alone was copied that way.)
+    - A run and a field typed as single numbers are asked for by name and expected.
+    - Of a typed range of fields, those between the first and the last that a camera column has are expected, so that
+      a hole is noticed and the end of a run is not; all of them, if a run typed as a single number has none.
+
+    Parameters
+    ----------
+    selection : Selection
+    found : sequence of FrameId
+        What the archive lists of it.
     """
     have = set(found)
     bands = Counter(replace(frame, band="r") for frame in found)
-    expected = {replace(one, band=band) for one, n in bands.items() if n > 1 for band in selection.bands}
+    expected = {replace(field, band=band) for field, n in bands.items() if n > 1 for band in selection.bands}
+    if selection.by_name:
+        expected |= _asked_by_name(selection, found)
     return sorted(expected - have)
 
 
-def asked_by_name(selection: Selection, found: Sequence[FrameId]) -> set[FrameId]:
-    """Frames that were asked for by name, and so are expected.
-
-    - A run and a field typed as single numbers are expected.
-    - Of a typed range of fields, those between the first and the last that a camera column has are expected, so that
-      a hole is noticed and the end of a run is not; all of them, if a run typed as a single number has none.
-    """
+def _asked_by_name(selection: Selection, found: Sequence[FrameId]) -> set[FrameId]:
     by_run: dict[int, list[FrameId]] = {low: [] for low, high in selection.runs.ranges if low == high}
     for frame in found:
         by_run.setdefault(frame.run, []).append(frame)

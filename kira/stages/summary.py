@@ -3,7 +3,6 @@
 import json
 import logging
 from collections import Counter, defaultdict
-from itertools import pairwise
 from typing import Any
 
 from kira.errors import KiraError, StorageError
@@ -42,6 +41,7 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
     services.ledger.settle(dag_run)
     figures = services.ledger.figures(dag_run)
     problems = services.ledger.problems(dag_run, MOST_PROBLEMS)
+    stuck, first_stuck = services.ledger.stuck(dag_run, MOST_PROBLEMS)
     folder = catalogue_folder(services.archive.name, plan["release"], plan["profile"])
     report = {
         "dag_run": dag_run,
@@ -49,7 +49,7 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
         "batches": len(plan["batches"]),
         "synthetic": any(_synthetic(services, uri) for uri in plan["batches"]),
         "catalogue": services.store.uri(folder) if services.store.exists(folder) else "",
-        "frames": frames_by_outcome(figures),
+        "frames": frames_by_outcome(figures, stuck),
         "sources": sources_by_band(figures),
         "stages": stage_figures(figures, services.ledger.attempts(dag_run)),
         "checks": {name: sum(row[column] for row in figures)
@@ -59,7 +59,7 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
              "advice": Outcome(row.outcome).advice}
             for row in problems
         ],
-        "stuck": stuck_by_stage(figures),
+        "stuck": [{"frame": row.frame, "after": row.stage, "batch": row.batch} for row in first_stuck],
         "runs": [
             {"run": run, "frames": frames, "sources": sources}
             for _, _, run, frames, sources in services.ledger.published_by_run(dag_run)
@@ -76,14 +76,14 @@ def _fail_unless_whole(services: Services, report: dict[str, Any], plan: dict[st
     if invalid:
         held = report["frames"][Outcome.NOT_VALID]
         raise RunIncomplete(f"{held} frames are held back by validation: {invalid[0]['reason']}")
-    stuck = sum(report["stuck"].values())
-    if stuck:
-        stage = next(iter(report["stuck"]))
+    if report["stuck"]:
+        count, first = report["frames"]["unfinished"], report["stuck"][0]
         ended = [a for a in services.ledger.attempts(report["dag_run"]) if a.error]
         why = f" The last failure: {ended[-1].stage} of batch {ended[-1].batch}: {ended[-1].error}" if ended else ""
         raise RunIncomplete(
-            f"{stuck} frames stopped on the way without an outcome that says why, the first ones after stage {stage}: "
-            f"see which task of this run failed, mend the cause, and clear it.{why}"
+            f"{count} frames stopped on the way without an outcome that says why, the first {first['frame']} after "
+            f"stage {first['after']} in batch {first['batch']}: see which task of this run failed, mend the cause, and "
+            f"clear it.{why}"
         )
     told, asked = sum(report["frames"].values()), plan["planned"] + plan["missing"] + plan["withdrawn"]
     if told != asked:
@@ -103,40 +103,22 @@ def _plan(services: Services, dag_run: str) -> dict[str, Any]:
     return plan
 
 
-def _counts(figures: list[dict[str, Any]]) -> dict[Stage, Counter[Outcome]]:
-    counts: dict[Stage, Counter[Outcome]] = {stage: Counter() for stage in Stage}
-    for row in figures:
-        counts[Stage(row["stage"])][Outcome(row["outcome"])] += row["frames"]
-    return counts
-
-
-def stuck_by_stage(figures: list[dict[str, Any]]) -> dict[str, int]:
-    """Frames that came well through a stage and have no outcome in the next one, by stage."""
-    counts, stuck = _counts(figures), {}
-    for stage, following in pairwise(Stage):
-        left = sum(n for outcome, n in counts[stage].items() if outcome.goes_on) - counts[following].total()
-        if left:
-            stuck[str(stage)] = left
-    return stuck
-
-
-def frames_by_outcome(figures: list[dict[str, Any]]) -> dict[str, int]:
+def frames_by_outcome(figures: list[dict[str, Any]], stuck: int) -> dict[str, int]:
     """Frames by what finally became of them; `published` where all went well, `unfinished` where it stopped.
 
     Parameters
     ----------
     figures : list of dict
         See `kira.ledger.Ledger.figures`.
+    stuck : int
     """
-    counts = _counts(figures)
-    final: Counter[str] = Counter()
-    for stage in Stage:
-        for outcome, frames in counts[stage].items():
-            if not outcome.goes_on:
-                final[str(outcome)] += frames
-            elif stage is Stage.PUBLISH:
-                final["published"] += frames
-    final["unfinished"] = sum(stuck_by_stage(figures).values())
+    final: Counter[str] = Counter(unfinished=stuck)
+    for row in figures:
+        outcome = Outcome(row["outcome"])
+        if not outcome.goes_on:
+            final[str(outcome)] += row["frames"]
+        elif row["stage"] == Stage.PUBLISH:
+            final["published"] += row["frames"]
     kept = {name: frames for name, frames in final.items() if frames}
     return dict(sorted(kept.items(), key=lambda item: (item[0] != "published", item[0])))
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,15 +12,21 @@ import pytest
 from kira.errors import InvalidInput
 from kira.extraction import Parameters
 from kira.ledger import Context, Ledger, Outcome, Record, Stage
+from kira.ledger.states import FAILURE_BUDGET
+from kira.ledger.status import catalogues, check, status
 from kira.sdss import FrameId, Release, Selection
 from kira.sdss.archive import Archive, ArchiveClient
-from kira.stages import plan as plan_stage
-from kira.stages.plan import Plan, batch_name, missing_frames, plan, report_path, run_key
+from kira.sdss.listing import Folder
+from kira.sdss.listing import Listed as ListedFile
+from kira.stages.places import mirror_key
+from kira.stages.plan import Plan, batch_name, plan, report_path, run_key
+from kira.stages.reconcile import missing_frames
 from kira.stages.work import Attempt, Services
-from kira.storage import Manifest, S3Mirror, catalogue_folder, open_store
+from kira.storage import Entry, Manifest, S3Mirror, catalogue_folder, open_store
 
 ARCHIVE = Archive("shared", das="http://127.0.0.1:9/das", sas="http://127.0.0.1:9/sas")
 DR12 = Release(12)
+LATER = Attempt("scheduled__2026-11-23T08:00:00+00:00")
 NOW = Attempt("manual__2026-11-22T08:00:00+00:00")
 PARAMETERS = Parameters()
 
@@ -31,20 +38,37 @@ def frames(fields: range | list[int], *, run: int = 94, camcol: int = 1, bands: 
 class Listed:
     """Answers like the archive's client, from a list."""
 
-    def __init__(self, found: list[FrameId]) -> None:
-        self.found = found
+    def __init__(self, found: list[FrameId], dates: dict[FrameId, str] | None = None) -> None:
+        self.found, self.dates = found, dates or {}
 
-    def list_frames(self, selection: Selection) -> Iterator[FrameId]:
-        return (frame for frame in self.found if frame in selection)
+    def folders(self, selection: Selection) -> Iterator[Folder]:
+        chosen = sorted((frame for frame in self.found if frame in selection), key=place)
+        for (run, rerun, camcol), group in groupby(chosen, key=place):
+            yield Folder(
+                DR12, run, rerun, camcol, tuple(sorted(ListedFile(f, date=self.dates.get(f, "")) for f in group))
+            )
 
-    list_from_run_list = list_frames
+    folders_from_run_list = folders
+
+    def fields_in_sky(self, _selection: Selection) -> None:
+        return None
+
+
+def place(frame: FrameId) -> tuple[int, int, int]:
+    return frame.run, frame.rerun, frame.camcol
 
 
 class Mirror:
-    """The planner asks S3 for one thing only: to forget an object."""
+    """The planner asks S3 what it lists, and to forget an object."""
+
+    bucket = "bucket"
 
     def __init__(self) -> None:
         self.forgotten: list[str] = []
+        self.objects: dict[str, int] = {}
+
+    def listing(self, prefix: str) -> dict[str, int]:
+        return {key: size for key, size in self.objects.items() if key.startswith(prefix)}
 
     def delete(self, key: str) -> None:
         self.forgotten.append(key)
@@ -63,12 +87,16 @@ def services(mirror: Mirror, tmp_path: Path) -> Services:
 
 def make(services: Services, found: list[FrameId], selection: Selection | None = None, **options: Any) -> Plan:
     settings: dict[str, Any] = {"batch_size": 10, "attempt": NOW} | options
-    attempt, client = settings.pop("attempt"), cast("ArchiveClient", Listed(found))
+    attempt, client = settings.pop("attempt"), cast("ArchiveClient", Listed(found, settings.pop("dates", None)))
     return plan(services, attempt, client, selection or Selection(DR12), PARAMETERS, **settings)
 
 
 def planned(services: Services, done: Plan) -> list[str]:
     return [str(entry.frame) for uri in done.batches for entry in Manifest.load(services.store, uri).entries]
+
+
+def sizes(services: Services, done: Plan) -> list[int]:
+    return [len(Manifest.load(services.store, uri).entries) for uri in done.batches]
 
 
 # -- frames asked for by name
@@ -164,8 +192,7 @@ def test_the_run_list_knows_no_missing_frames(services: Services) -> None:
 def test_batches_hold_every_frame_once_in_order(services: Services) -> None:
     found = frames(range(11, 36))
     done = make(services, list(reversed(found)))
-    sizes = [len(Manifest.load(services.store, uri).entries) for uri in done.batches]
-    assert sizes == [10, 10, 5]
+    assert sizes(services, done) == [10, 10, 5]
     assert planned(services, done) == [str(frame) for frame in found]
     assert len(services.ledger.outcomes(NOW.dag_run, Stage.PLAN)) == 25
     assert json.loads(services.store.read(report_path("shared", NOW.dag_run, "plan")))["batches"] == done.batches
@@ -194,21 +221,41 @@ def test_what_was_stored_for_a_batch_does_not_depend_on_the_run_s_name(services:
     assert run_key("a:b") != run_key("a-b")
 
 
-def test_more_batches_than_airflow_maps_are_refused_and_nothing_is_written(
-    services: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plan_stage, "MAX_BATCHES", 3)
-    with pytest.raises(InvalidInput, match="25 frames make 4 batches of 8, and one run takes 3"):
-        make(services, frames(range(11, 36)), batch_size=8)
+def test_what_is_too_much_for_one_run_is_left_for_the_next(services: Services) -> None:
+    found = frames(range(11, 36))
+    done = make(services, found, batch_size=8, max_batches=2)
+    assert (len(done.batches), done.planned, done.left) == (2, 16, 9)
+    assert planned(services, done) == [str(frame) for frame in found[:16]]
+    # The first run is still at work: the next one takes the rest, and nothing twice.
+    after = make(services, found, batch_size=8, max_batches=2, attempt=LATER, is_live=NOW.dag_run.__eq__)
+    assert (after.planned, after.left, after.elsewhere) == (9, 0, 16)
+    assert planned(services, after) == [str(frame) for frame in found[16:]]
+    # It was killed: its batches are taken up as they were.
+    third = make(services, found, batch_size=8, attempt=Attempt("third"))
+    assert set(done.batches) | set(after.batches) == set(third.batches)
+    assert third.why == {"unfinished": 25}
+
+
+@pytest.mark.parametrize(("size", "most"), [(-1, 100), (5001, 100), (0, 0), (0, 1001)])
+def test_numbers_out_of_range_are_refused_and_nothing_is_written(services: Services, size: int, most: int) -> None:
+    with pytest.raises(InvalidInput, match="batch"):
+        make(services, frames([11]), batch_size=size, max_batches=most)
     assert list(services.store.walk("shared")) == []
     assert services.ledger.outcomes(NOW.dag_run) == []
-    assert len(make(services, frames(range(11, 35)), batch_size=8).batches) == 3
 
 
-def test_a_thousand_batches_are_the_limit(services: Services) -> None:
-    assert plan_stage.MAX_BATCHES == 1000
-    with pytest.raises(InvalidInput, match="1,001 batches of 1, and one run takes 1000"):
-        make(services, frames(range(11, 1012)), batch_size=1)
+def test_a_batch_is_as_large_as_suits_what_there_is_to_do(services: Services) -> None:
+    found = frames(range(11, 511))
+    assert sizes(services, make(services, found, batch_size=0)) == [200, 200, 100]
+    done = make(services, frames(range(11, 2511), run=99), Selection.parse("dr12", "99"), batch_size=0, max_batches=3)
+    assert sizes(services, done) == [834, 834, 832]
+
+
+def test_a_dry_run_writes_no_batch(services: Services) -> None:
+    done = make(services, frames(range(11, 36)), dry_run=True)
+    assert (done.planned, done.to_write, done.batches) == (25, 3, [])
+    assert not services.store.exists("shared/batches")
+    assert make(services, frames(range(11, 36))).why == {"new": 25}
 
 
 def test_nothing_to_do_makes_no_batch(services: Services) -> None:
@@ -256,15 +303,33 @@ def test_what_was_published_and_is_no_longer_there_is_planned(services: Services
     assert (done.published, done.planned) == (0, 1)
 
 
-@pytest.mark.parametrize("outcome", [o for o in Outcome if not o.good])
+FAILURES = [o for o in Outcome if not o.good and o not in (Outcome.WAITING, Outcome.WITHDRAWN)]
+
+
+@pytest.mark.parametrize("outcome", FAILURES)
 def test_only_what_the_same_bytes_would_give_again_is_settled(services: Services, outcome: Outcome) -> None:
     (frame,) = frames([11])
     tell(services, Stage.EXTRACT, outcome, frame)
-    settled = outcome in (Outcome.CORRUPT_UPSTREAM, Outcome.BAD_FRAME, Outcome.EXTRACTION_FAILED)
+    settled = outcome in (
+        Outcome.CORRUPT_UPSTREAM, Outcome.QUARANTINED, Outcome.BAD_FRAME, Outcome.EXTRACTION_FAILED,
+        Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT,
+    )  # fmt: skip
     done = make(services, [frame])
     assert (done.settled, done.planned) == (int(settled), int(not settled))
     anew = make(services, [frame], again=True)
     assert (anew.settled, anew.planned) == (0, 1)
+
+
+def test_what_fails_in_run_after_run_is_given_up_until_somebody_says_again(services: Services) -> None:
+    (frame,) = frames([11])
+    for number in range(FAILURE_BUDGET):
+        assert make(services, [frame]).planned == 1
+        context = Context("before", "shared", "dr12", PARAMETERS.slug, f"run-{number}")
+        for _ in range(2):  # told again, when a task is cleared, it is still one failure
+            services.ledger.record(context, Stage.MIRROR, [Record(frame, Outcome.STORAGE_FAILED, "disk full")])
+    done = make(services, [frame])
+    assert (done.settled, done.planned) == (1, 0)
+    assert make(services, [frame], again=True).planned == 1
 
 
 def test_what_failed_for_good_and_then_in_a_way_that_may_pass_is_planned(services: Services) -> None:
@@ -276,7 +341,7 @@ def test_what_failed_for_good_and_then_in_a_way_that_may_pass_is_planned(service
 
 
 def test_trying_again_fetches_bad_frames_anew_and_nothing_else(services: Services, mirror: Mirror) -> None:
-    by_outcome = dict(zip([o for o in Outcome if not o.good], frames(range(11, 99)), strict=False))
+    by_outcome = dict(zip(FAILURES, frames(range(11, 99)), strict=False))
     done, good = frames([200, 201])
     found = [*by_outcome.values(), done, good]
     entries = {e.frame: e for uri in make(services, found).batches for e in Manifest.load(services.store, uri).entries}
@@ -329,3 +394,138 @@ def test_an_unpublished_result_is_used_again_unless_frames_failed_in_it(
     # Nothing but the result goes.
     assert services.store.exists(manifest.path)
     assert services.store.read(f"{manifest.folder}/stage.jsonl") == b"kept"
+
+
+# -- what changes in the archive and in the mirror
+
+
+def mirrored(services: Services, mirror: Mirror, frame: FrameId, sha256: str, listed: str) -> None:
+    """As the mirror stage leaves it."""
+    mirror.objects[mirror_key(ARCHIVE, frame)] = 5
+    context = Context("before", "shared", "dr12", PARAMETERS.slug, "earlier")
+    record = Record(frame, Outcome.OK, size=5, sha256=sha256, listed=listed)
+    services.ledger.record(context, Stage.MIRROR, [record])
+
+
+def entry_of(services: Services, done: Plan) -> Entry:
+    (uri,) = done.batches
+    (entry,) = Manifest.load(services.store, uri).entries
+    return entry
+
+
+def test_a_frame_that_the_archive_lists_otherwise_is_planned_to_replace_its_rows(
+    services: Services, mirror: Mirror
+) -> None:
+    first, second = frames([11, 12])
+    for frame in (first, second):
+        make(services, [frame], dates={frame: "2020"})
+        mirrored(services, mirror, frame, "ab" * 32, "date=2020")
+        published(services, frame)
+    dates = {first: "2020", second: "2021"}
+    done = make(services, [first, second], dates=dates)
+    assert (done.published, done.changed, done.planned, done.why) == (1, 1, 1, {"changed": 1})
+    entry = entry_of(services, done)
+    assert (entry.frame, entry.listed, entry.published, entry.replaces) == (
+        second, "date=2021", "ab" * 32, "before"
+    )  # fmt: skip
+    # Noticed once, it is to do until it is done.
+    assert make(services, [first, second], dates=dates).why == {"changed": 1}
+    mirrored(services, mirror, second, "cd" * 32, "date=2021")
+    assert make(services, [first, second], dates=dates).why == {"unfinished": 1}
+    tell(services, Stage.PUBLISH, Outcome.OK, second)
+    assert make(services, [first, second], dates=dates).planned == 0
+
+
+def test_a_frame_that_was_damaged_in_the_archive_is_planned_once_it_is_another_file(services: Services) -> None:
+    (frame,) = frames([11])
+    make(services, [frame], dates={frame: "2020"})
+    context = Context("before", "shared", "dr12", PARAMETERS.slug, "earlier")
+    record = Record(frame, Outcome.CORRUPT_UPSTREAM, "half of it", listed="date=2020")
+    services.ledger.record(context, Stage.MIRROR, [record])
+    assert make(services, [frame], dates={frame: "2020"}).settled == 1
+    assert make(services, [frame], dates={frame: "2021"}).why == {"changed": 1}
+
+
+@pytest.mark.parametrize("size", [None, 4])
+def test_a_frame_that_the_mirror_has_lost_is_planned(services: Services, mirror: Mirror, size: int | None) -> None:
+    (frame,) = frames([11])
+    make(services, [frame])
+    mirrored(services, mirror, frame, "ab" * 32, "")
+    published(services, frame)
+    assert make(services, [frame]).planned == 0
+    key = mirror_key(ARCHIVE, frame)
+    if size is None:
+        del mirror.objects[key]
+    else:
+        mirror.objects[key] = size
+    done = make(services, [frame])
+    assert (done.lost, done.planned, done.why) == (1, 1, {"lost": 1})
+    assert entry_of(services, done).published == "ab" * 32
+    # Fetched again it is what it was: back where it was, and not measured again.
+    mirror.objects[key] = 5
+    context = Context("again", "shared", "dr12", PARAMETERS.slug, "later")
+    same = Record(frame, Outcome.SAME_BYTES, size=5, sha256="ab" * 32, listed="")
+    services.ledger.record(context, Stage.MIRROR, [same])
+    done = make(services, [frame])
+    assert (done.published, done.planned) == (1, 0)
+
+
+def test_a_withdrawn_frame_is_told_of_once_and_nothing_is_taken_away(services: Services, mirror: Mirror) -> None:
+    first, second = frames([11, 12])
+    make(services, [first, second])
+    mirrored(services, mirror, second, "ab" * 32, "")
+    folder = published(services, second)
+    done = make(services, [first], attempt=LATER)
+    assert (done.found, done.withdrawn, done.missing) == (1, 1, 0)
+    (row,) = services.ledger.problems(LATER.dag_run, 10)
+    assert (row.frame, row.outcome) == (str(second), Outcome.WITHDRAWN)
+    assert services.store.exists(folder)
+    assert mirror.objects
+    assert make(services, [first], attempt=Attempt("third")).withdrawn == 0
+    back = make(services, [first, second], attempt=Attempt("fourth"))
+    assert (back.returned, back.published, back.planned) == (1, 1, 1)
+
+
+def test_a_folder_that_is_gone_is_withdrawn_and_what_was_not_asked_for_is_not(services: Services) -> None:
+    found = frames([11], camcol=1) + frames([11], camcol=2) + frames([11], run=99)
+    make(services, found)
+    done = make(services, found[:1], Selection.parse("dr12", "94"))
+    assert (done.found, done.withdrawn) == (1, 1)
+    assert make(services, found[:1], Selection.parse("dr12", "94", "1")).withdrawn == 0
+    assert make(services, [], Selection.parse("dr12", "94", "1", "12-20")).withdrawn == 0
+    assert make(services, found[:1], by_run_list=True).withdrawn == 0
+    assert make(services, found).returned == 1
+
+
+def test_a_frame_asked_for_in_vain_is_planned_once_it_is_there(services: Services) -> None:
+    found = frames([12, 13])
+    selection = Selection.parse("dr12", "94", "1", "12, 13", "r")
+    assert make(services, found[:1], selection).missing == 1
+    done = make(services, found, selection)
+    assert (done.missing, done.found, done.planned) == (0, 2, 2)
+
+
+def test_the_archive_grows_by_one_field(services: Services) -> None:
+    found = frames(range(11, 31))
+    for frame in found:
+        published(services, frame)
+    grown = [*found, *frames([31], bands="ugriz")]
+    done = make(services, grown)
+    assert (done.new, done.published, done.planned) == (5, 20, 5)
+    assert {entry.frame.field for entry in Manifest.load(services.store, done.batches[0]).entries} == {31}
+
+
+def test_the_sums_agree_after_all_of_it(services: Services, mirror: Mirror) -> None:
+    found = frames(range(11, 71))
+    make(services, found)
+    for number, frame in enumerate(found[:30]):
+        mirrored(services, mirror, frame, f"{number:064x}", "")
+        tell(services, Stage.EXTRACT, list(Outcome)[number % len(Outcome)] if number % 3 else Outcome.OK, frame)
+        if number % 5 == 0:
+            published(services, frame)
+    make(services, found[5:], attempt=LATER)
+    (known,) = catalogues(services.ledger)
+    assert check(services.ledger, known) == []
+    now = status(services.ledger, known.id, Selection(DR12))
+    assert now.total == 60
+    assert now.disagreements() == []

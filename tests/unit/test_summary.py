@@ -35,7 +35,14 @@ def services(tmp_path: Path) -> Services:
 def planned(services: Services, frames: int, missing: int = 0) -> None:
     """As the plan stage leaves it."""
     batches = [MANIFEST.save(services.store)] if frames else []
-    plan = {"release": "dr7", "profile": "kira-1", "planned": frames, "missing": missing, "batches": batches}
+    plan = {
+        "release": "dr7",
+        "profile": "kira-1",
+        "planned": frames,
+        "missing": missing,
+        "withdrawn": 0,
+        "batches": batches,
+    }
     services.store.write(report_path("shared", RUN, "plan"), json.dumps(plan).encode())
 
 
@@ -90,7 +97,7 @@ def test_frames_that_stopped_without_a_reason_fail_the_run_after_the_report(serv
         summarize(services, RUN)
     report = json.loads(services.store.read(report_path("shared", RUN, "report")))
     assert report["frames"] == {"not_in_archive": 1, "unfinished": 1}
-    assert report["stuck"] == [{"frame": str(FR), "after": "mirror"}]
+    assert report["stuck"] == [{"frame": str(FR), "after": "mirror", "batch": "batch-1"}]
     assert report["catalogue"] == ""
 
 
