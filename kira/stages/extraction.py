@@ -9,6 +9,7 @@ of (too little memory, too long, the worker dead, bytes that could not be read) 
 in a task and a process of its own, so that it can harm nobody and that its end says what it died of.
 """
 
+import ctypes
 import hashlib
 import json
 import logging
@@ -60,6 +61,7 @@ _AGAIN_ALONE = TRANSIENT | {Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT, Outcome.WO
 _TRIES_TOGETHER = 3
 """Of a task of many frames. The first keeps no notes, for they cost time; the second finds a frame that kills its
 worker, the third leaves that out and may find another. After that each frame is tried alone."""
+_PR_SET_PDEATHSIG = 1
 _START_SECONDS = 120
 """For a process to come up, at most."""
 
@@ -307,7 +309,14 @@ def _from_a_process(entry: Entry, task: Task) -> tuple[Measured, pa.Table | None
     )
 
 
+def _die_with_parent() -> None:
+    # A worker is ended with its job; nobody would wait for what its process finds.
+    with suppress(AttributeError):  # Linux only; elsewhere the time limit ends it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _in_process(answer: Any, entry: Entry, task: Task) -> None:
+    _die_with_parent()
     answer.send(_measure(open_store(task.stage_url), entry, task))
 
 

@@ -3,7 +3,8 @@
 Spark's workers are processes that no test can reach into, and no real frame hangs or crashes SEP on demand. What it
 does is real: memory that is taken, a signal, a crash, a call into C that holds the interpreter's lock and does not come
 back.
-`ODD_FRAMES` says which: `dr7-40-004192-4-0302-u=hang,dr7-40-004192-4-0303-u=kill`.
+`ODD_FRAMES` says which: `dr7-40-004192-4-0302-u=hang,dr7-40-004192-4-0303-u=kill`; `ODD_MARK` names a file that
+is made as it begins.
 """
 
 import ctypes
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 from importlib.machinery import PathFinder
+from pathlib import Path
 
 ODD = dict(item.split("=") for item in os.environ.get("ODD_FRAMES", "").split(",") if item)
 GIGABYTES = 8
@@ -19,6 +21,8 @@ _measured = []
 
 
 def _misbehave(kind):
+    if kind and (mark := os.environ.get("ODD_MARK")):
+        Path(mark).touch()
     if kind == "hang":
         ctypes.PyDLL(None).sleep(3600)
     elif kind == "kill" or (kind == "kill-unless-first" and _measured):

@@ -3,11 +3,13 @@
 import hashlib
 import multiprocessing
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from real_frames import COUNTS, FPC, plain
 
@@ -86,10 +88,11 @@ def test_a_task_that_three_tries_did_not_bring_through_is_put_off_as_a_whole(sha
     ("kind", "outcome", "reason"),
     [
         ("crash", Outcome.WORKER_DIED, "its process was ended by SIGSEGV after"),
-        (
+        pytest.param(
             "hang",
             Outcome.TIMED_OUT,
             "was not done after the 6 s that a frame may take (KIRA_FRAME_SECONDS), also alone",
+            marks=pytest.mark.integration,  # with the slower ones
         ),
     ],
 )
@@ -122,6 +125,31 @@ def test_what_was_put_off_is_tried_once_more_alone(
     assert parts == {one.part for one in measured if one.part}
     assert len(parts) == 2  # one a task that brought something
     assert not [file.name for file in store.listing(manifest.extracted) if file.name.startswith("at-")]
+
+
+def test_the_process_of_a_frame_does_not_outlive_its_worker(
+    shared_sdss: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(f"file://{tmp_path}")
+    task = Task(store.url, "attempt", 7, Parameters(), (entry(shared_sdss, store, DEADLY),), alone=True)
+    monkeypatch.setenv("PYTHONPATH", str(ODD_FRAMES))
+    monkeypatch.setenv("ODD_FRAMES", f"{DEADLY}=hang")
+    monkeypatch.setenv("ODD_MARK", str(tmp_path / "hangs"))
+    worker = multiprocessing.get_context("fork").Process(target=run_task, args=(task, "0"))
+    worker.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "hangs").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        family = psutil.Process(worker.pid).children(recursive=True)
+        assert family
+    finally:
+        worker.kill()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    for process in alive:
+        process.kill()
+    assert not alive
 
 
 def test_a_worker_lost_at_a_frame_that_was_alone(shared_sdss: Path, tmp_path: Path) -> None:
