@@ -1,12 +1,17 @@
 """What tasks do before and after the stages: what is asked for, the budget of a batch, what a Spark job died of."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from airflow.sdk import RetryAction
 from airflow.sdk.definitions._internal.contextmanager import _CURRENT_CONTEXT
@@ -191,3 +196,24 @@ def test_a_standing_selection(context: Callable[..., Any]) -> None:
 def test_the_schedule_can_be_set(monkeypatch: pytest.MonkeyPatch, text: str, schedule: str | None) -> None:
     monkeypatch.setenv("KIRA_SCHEDULE", text)
     assert wiring.schedule() == schedule
+
+
+def test_spark_submit_does_not_outlive_its_task() -> None:
+    """A killed task leaves no driver behind that would work on the batch beside the next one."""
+    code = (
+        "import os, signal, subprocess\n"
+        "from kira.airflow_glue.spark import ExtractOperator\n"
+        "from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook\n"
+        "SparkSubmitHook.submit = lambda hook, application, **options: subprocess.Popen(['sleep', '60'], **options)\n"
+        "SparkSubmitHook._resolve_connection = lambda hook: {'master': 'local', 'deploy_mode': None}\n"
+        "operator = ExtractOperator(task_id='extract', manifest='file:///nowhere')\n"
+        "print(operator._get_hook().submit('').pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    child = int(done.stdout.split()[-1])
+    end = time.monotonic() + 10
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end, "spark-submit is still there"
+        time.sleep(0.05)
