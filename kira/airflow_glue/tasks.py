@@ -86,13 +86,7 @@ def _wanted() -> Request | None:
     context = _context()
     if context["dag_run"].run_type == "scheduled":
         value = Variable.get(STANDING, default=None, deserialize_json=True)
-        if value is None:
-            log.info(
-                "No standing selection is set, so a scheduled run has nothing to do: set one with kira schedule set, "
-                'or as the Airflow Variable %s, for example {"release": "dr12", "runs": "94"}.', STANDING,
-            )  # fmt: skip
-            return None
-        return Request.standing(value)
+        return None if value is None else Request.standing(value)
     params = dict(context["params"])
     if "release" not in params:
         params["release"] = str(_release(context))
@@ -112,7 +106,9 @@ def _release(context: Any) -> Release:
 def _request() -> Request | None:
     """What the plan was made for; a standing selection may have changed since."""
     known = _context()["ti"].xcom_pull(task_ids="plan", key=_REQUEST, map_indexes=None)
-    return Request.from_mapping(known) if known else _wanted()
+    if known is None:
+        return _wanted()  # the plan failed before it knew
+    return Request.from_mapping(known) if known else None
 
 
 def _needed() -> Request:
@@ -205,10 +201,14 @@ def run_plan() -> list[str]:
     """Plan; returns the URIs of the batches' manifests."""
     with _told():
         request = _wanted()
+        _context()["ti"].xcom_push(key=_REQUEST, value=request.as_dict() if request else {})
         if request is None:
+            log.info(
+                "No standing selection is set, so a scheduled run has nothing to do: set one with kira schedule set, "
+                'or as the Airflow Variable %s, for example {"release": "dr12", "runs": "94"}.', STANDING,
+            )  # fmt: skip
             return []
         selection = request.selection()
-        _context()["ti"].xcom_push(key=_REQUEST, value=request.as_dict())
         services = _services(Settings.from_environment(), request)
         with ArchiveClient(services.archive) as client:
             if _is_dry():
