@@ -35,13 +35,14 @@ def run(
     camcols: Annotated[str, typer.Option(help="For example 1-3. Default: all.")] = "",
     fields: Annotated[str, typer.Option(help="For example 11-100. Default: all.")] = "",
     bands: Annotated[str, typer.Option(help="Some of ugriz.")] = "ugriz",
+    sky: Annotated[str, typer.Option(help="For example 'cone 10.5 -0.3 1' or 'box 350 10 -1 1', in degrees.")] = "",
     stage: StageOption = "",
     again: Annotated[bool, typer.Option(help="Also frames that failed for good before.")] = False,
-    batch_size: Annotated[int, typer.Option(min=1, max=5000, help="Frames that travel together.")] = 200,
+    batch_size: Annotated[int, typer.Option(min=0, max=5000, help="Frames that travel together; 0: as suits.")] = 0,
 ) -> None:  # fmt: skip
     """Take frames from an archive to a published catalogue, and show what became of them."""
     # Nonsense is refused before anything is started.
-    bands = "".join(Selection.parse("dr12", runs, camcols, fields, bands).bands)
+    bands = "".join(Selection.parse("dr12", runs, camcols, fields, bands, sky).bands)
     releases = tuple(dict.fromkeys(Release.parse(name) for name in release.split(",") if name.strip()))
     check_archive(archive)
     config = StackConfig.load(stage=stage or None)
@@ -59,10 +60,10 @@ def run(
     stack.up()
     source = choose_releases(find_source(archive, _sample_folder(config), stack), releases)
     conf = {
-        "archive": source.connection_id, "runs": runs, "camcols": camcols, "fields": fields, "bands": bands,
+        "archive": source.connection_id, "runs": runs, "camcols": camcols, "fields": fields, "bands": bands, "sky": sky,
         "again": again, "batch_size": batch_size,
     }  # fmt: skip
-    if archive == "sdss" and not (runs or camcols or fields):
+    if archive == "sdss" and not (runs or camcols or fields or sky):
         conf |= {name: SDSS_DEFAULTS[name] for name in ("runs", "camcols", "fields")}
         say("The whole archive holds 17 TB: taking run 94, camcol 1, fields 11-13. Choose with RUNS= CAMCOLS= FIELDS=")
     _ingest(config, source, conf)
@@ -88,6 +89,10 @@ def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
         report.show(console, reports, synthetic=synthetic)
         console.print(login(config), highlight=False, soft_wrap=True)
         console.print("The stack stays up: make status says what runs, make stop stops it.", highlight=False)
+        if left := sum(one["plan"]["left"] for one in reports.values()):
+            console.print(
+                f"{left:,} frames are left: Airflow goes on with them in a run that follows; see kira status."
+            )
         _fail_if_failed(config, api, started, states)
         if not any(one["plan"]["found"] or one["plan"]["missing"] for one in reports.values()):
             raise KiraError(

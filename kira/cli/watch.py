@@ -18,6 +18,9 @@ from kira.stages.plan import report_path
 from kira.storage import Store
 
 DAG = "sdss_ingest"
+_NOTICED = {
+    "changed": "changed in the archive", "withdrawn": "not in the archive any more", "lost": "lost from the mirror",
+}  # fmt: skip
 STAGES = (Stage.MIRROR, Stage.STAGE, Stage.EXTRACT, Stage.VALIDATE, Stage.PUBLISH)
 _POLL_SECONDS = 1.5
 _MOST_TROUBLES = 40
@@ -147,6 +150,10 @@ class Watch:
         words += [f"{plan['published']} published already"] if plan["published"] else []
         words += [f"{plan['settled']} failed for good before"] if plan["settled"] else []
         words += [f"{plan['missing']} asked for but not there"] if plan["missing"] else []
+        for name in ("changed", "withdrawn", "lost"):
+            words += [f"{plan[name]} {_NOTICED[name]}"] if plan[name] else []
+        words += [f"{plan['elsewhere']} at work in another run"] if plan["elsewhere"] else []
+        words += [f"{plan['left']} left for the next run"] if plan["left"] else []
         words += (
             [f"{plan['planned']} to do in {len(plan['batches'])} batches"] if plan["planned"] else ["nothing to do"]
         )

@@ -97,8 +97,8 @@ class Ledger:
                 for number, record in by_number.items():
                     old = states.get(number)
                     what = Happening(
-                        stage, record.outcome, record.retrying, run, batch, now, record.sha256, record.size,
-                        record.sources, record.listed,
+                        stage, record.outcome, record.retrying, record.again, run, batch, now, record.sha256,
+                        record.size, record.sources, record.listed,
                     )  # fmt: skip
                     changes[number] = old, after(old, what)
                 write_states(connection, catalogue, changes)

@@ -13,6 +13,7 @@ SETTLED = frozenset({
 """Failures that the same bytes and the same parameters would give again."""
 TRANSIENT = frozenset({Outcome.ARCHIVE_UNAVAILABLE, Outcome.STORAGE_FAILED, Outcome.CHECKSUM_MISMATCH})
 """Outcomes that may be another one at the next try."""
+_ORDER = [stage.value for stage in Stage]
 FAILURE_BUDGET = 5
 """DAG runs in a row that may end with a failure for a frame before it is not taken up by itself any more."""
 QUARANTINE_AFTER = 3
@@ -88,6 +89,7 @@ class Happening:
     stage: Stage
     outcome: Outcome
     retrying: bool
+    again: bool
     dag_run_id: int
     batch_id: int
     at: datetime
@@ -106,6 +108,8 @@ def after(old: State | None, what: Happening) -> State:
         state.to_do = is_to_do(state)
         return state
     good = what.outcome.good
+    if old and good and what.again and _is_further(old, what):
+        return old
     if not good and not what.retrying and not (old and _told_before(old, what)):
         state.failures += 1
     state.mismatches = _mismatches(state.mismatches, what)
@@ -125,6 +129,12 @@ def after(old: State | None, what: Happening) -> State:
         state.sources, state.failures = what.sources or 0, 0
     state.to_do = is_to_do(state)
     return state
+
+
+def _is_further(old: State, what: Happening) -> bool:
+    # A stage that is run again long after, and finds its work done, does not take a frame back.
+    came = _ORDER.index(old.stage) > _ORDER.index(what.stage)
+    return came and old.batch_id == what.batch_id and Outcome(old.outcome).good
 
 
 def _told_before(old: State, what: Happening) -> bool:

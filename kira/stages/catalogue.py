@@ -8,7 +8,7 @@ from kira.ledger import Context, Outcome, Record, Stage
 from kira.sdss import FrameId
 from kira.stages.extraction import MANIFEST, Measured, read_outcomes
 from kira.stages.work import Services
-from kira.storage import Manifest, catalogue_folder
+from kira.storage import Manifest, Store, catalogue_folder
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def bring_into_line(services: Services, archive: str, release: str, profile: str
     """
     catalogue = services.ledger.catalogue(archive, release, profile)
     told = services.ledger.published_batches(catalogue)
-    there = dict(_folders(services, archive, release, profile))
+    there = dict(folders(services.store, archive, release, profile))
     for batch in sorted(told - there.keys()):
         frames = services.ledger.unpublish(catalogue, batch)
         log.warning("batch %s is not in the catalogue any more: its %d frames wait again", batch, frames)
@@ -41,15 +41,16 @@ def unclaimed_frames(services: Services, context: Context) -> dict[str, str]:
     claimed = services.ledger.claimed(context, services.store.url) | {context.batch}
     return {
         one.frame: batch
-        for batch, folder in _folders(services, context.archive, context.release, context.profile)
+        for batch, folder in folders(services.store, context.archive, context.release, context.profile)
         if batch not in claimed
         for one in read_outcomes(services.store, folder) if Outcome(one.outcome).good
     }  # fmt: skip
 
 
-def _folders(services: Services, archive: str, release: str, profile: str) -> Iterator[tuple[str, str]]:
+def folders(store: Store, archive: str, release: str, profile: str) -> Iterator[tuple[str, str]]:
+    """Batches of a catalogue that a reader sees, and their folders."""
     root = catalogue_folder(archive, release, profile)
-    for entry in services.store.listing(root):
+    for entry in store.listing(root):
         if entry.name.startswith(_BATCH):
             yield entry.name.removeprefix(_BATCH), f"{root}/{entry.name}"
 
