@@ -1,8 +1,10 @@
 """Servers to be broken, a small archive to be ingested, and what becomes of it when nothing is broken."""
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from archive_proxy import Proxy, proxying
@@ -18,6 +20,7 @@ from kira.stack.config import BUCKET
 from kira.stack.local import LocalStack
 from kira.stages.work import Services
 from kira.storage import S3Mirror, open_store
+from kira.storage.stores import HdfsStore
 
 SERVERS = {"s3", "archive", "namenode", "datanode1", "datanode2"}
 NAME = "faulty"
@@ -98,3 +101,66 @@ def reader(pipeline: Pipeline) -> Iterator[Reader]:
     """Somebody who reads the catalogue all the while."""
     with Reader(open_store(pipeline.services.store.url), catalogue_of(pipeline)) as reading:
         yield reading
+
+
+@dataclass
+class Moment:
+    """Something to be done once, just before a store does a thing for the n-th time."""
+
+    doing: str
+    path: str
+    number: int
+    action: Callable[[], None]
+    done: bool = False
+
+
+@pytest.fixture
+def moments(monkeypatch: pytest.MonkeyPatch) -> list[Moment]:
+    """Moments of the HDFS client, in the middle of a stage: `write`, `read` or `rename` of a path that holds a text."""
+    waiting: list[Moment] = []
+    lock = threading.Lock()
+
+    def watch(doing: str, name: str) -> None:
+        real = getattr(HdfsStore, name)
+
+        def watched(self: HdfsStore, path: str, *arguments: Any, **options: Any) -> Any:
+            for moment in waiting:
+                with lock:
+                    moment.number -= moment.doing == doing and moment.path in path
+                    now, moment.done = moment.number <= 0 and not moment.done, moment.done or moment.number <= 0
+                if now:
+                    moment.action()
+            return real(self, path, *arguments, **options)
+
+        monkeypatch.setattr(HdfsStore, name, watched)
+
+    for doing, name in (("write", "_write"), ("read", "read"), ("rename", "rename")):
+        watch(doing, name)
+    return waiting
+
+
+@pytest.fixture
+def s3_moments(pipeline: Pipeline) -> Callable[[str, int, Callable[[], None]], None]:
+    """Do something before the n-th request of a kind (`GetObject`, `PutObject`) is sent to S3."""
+
+    def at(operation: str, number: int, action: Callable[[], None]) -> None:
+        left, lock = [number], threading.Lock()
+
+        def before(**_: Any) -> None:
+            with lock:
+                left[0] -= 1
+                now = left[0] == 0
+            if now:
+                action()
+
+        pipeline.services.mirror.client.meta.events.register(f"before-send.s3.{operation}", before)
+
+    return at
+
+
+@pytest.fixture(scope="session")
+def machine(new_stack: Callable[..., LocalStack], sample: Path, undisturbed: Undisturbed) -> Iterator[Any]:
+    """A whole stack with Airflow, to be switched off."""
+    from machine import starting
+
+    yield from starting(new_stack, sample, undisturbed)

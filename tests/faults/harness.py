@@ -1,6 +1,9 @@
 """What Airflow does around the stages, a reader of the catalogue, and what must hold after every fault."""
 
 import logging
+import os
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +17,8 @@ from kira.catalog import digest, read_parts
 from kira.errors import InvalidInput, KiraError, NotInArchive, StorageError, ValidationFailed
 from kira.ledger import Ledger, Outcome, Stage
 from kira.sdss import Selection
+from kira.stack import hadoop
+from kira.stack.local import LocalStack
 from kira.stages.summary import RunIncomplete
 from kira.storage import Manifest, S3Mirror, Store, catalogue_folder, open_store
 
@@ -109,7 +114,7 @@ class Driver:
 
 @dataclass
 class Reader:
-    """Reads the catalogue over and over while it is made, as an astronomer may; remembers every batch as it was seen."""
+    """Reads the catalogue over and over while it is made, and remembers every batch as it was seen."""
 
     store: Store
     folder: str
@@ -205,6 +210,43 @@ def reasons(pipeline: Pipeline, stage: Stage) -> list[str]:
     ledger = pipeline.services.ledger
     rows = [row for number in range(1, 10) for row in ledger.outcomes(f"manual__{number}", stage)]
     return [row.reason for row in rows if not Outcome(row.outcome).good]
+
+
+def dfsadmin(servers: LocalStack, *arguments: str) -> str:
+    """Run HDFS's own administration command."""
+    command = ["java", "-cp", hadoop.classpath(servers.config, "namenode"), "org.apache.hadoop.hdfs.tools.DFSAdmin"]
+    done = subprocess.run([*command, *arguments], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def kill(servers: LocalStack, *names: str) -> None:
+    """SIGKILL to servers; the supervisor starts them again."""
+    processes = servers.supervisor.processes() or {}
+    for name in names:
+        os.kill(processes[name]["pid"], signal.SIGKILL)
+
+
+def s3_back(servers: LocalStack) -> None:
+    """Start S3, if it is stopped, and wait until it answers."""
+    _start(servers, "s3")
+    until(servers._s3_ready, what="S3 answering")
+
+
+def hdfs_back(servers: LocalStack) -> None:
+    """Start what of HDFS is stopped, and wait until the NameNode is ready and has its DataNodes."""
+    for name in ("namenode", "datanode1", "datanode2"):
+        _start(servers, name)
+    until(servers._hdfs_ready, what="HDFS ready")
+
+
+def _start(servers: LocalStack, name: str) -> None:
+    def state() -> str:
+        return str((servers.supervisor.processes() or {})[name]["statename"])
+
+    if state() in ("STOPPED", "EXITED", "FATAL"):
+        servers.supervisor.start_process(name)
+    until(lambda: state() == "RUNNING", what=f"{name} running")
 
 
 def until(ready: Callable[[], object], seconds: float = 90, what: str = "it") -> None:
