@@ -1,7 +1,6 @@
 """The proof that the mirror equals the archive: it sees every kind of difference, and changes nothing."""
 
 import bz2
-import gzip
 import hashlib
 import io
 import json
@@ -25,7 +24,6 @@ from kira.sdss.archive import Archive, ArchiveClient
 from kira.stack.config import BUCKET
 from kira.stack.local import LocalStack
 from kira.stages.verify import Finding, Verdict, Verification, verify
-from kira.stages.work import Services
 from kira.storage import Mirrored, S3Mirror
 
 pytestmark = pytest.mark.integration
@@ -52,8 +50,7 @@ class Both:
 
     def put(self, frame: FrameId) -> None:
         content = self.file(frame).read_bytes()
-        plain = (gzip if frame.release.number < 8 else bz2).decompress(content)
-        facts = Mirrored(len(content), sha(content), len(plain), sha(plain))
+        facts = Mirrored(len(content), sha(content), 0, "")  # what is packed in it is not compared
         assert self.mirror.put(self.key(frame), content, facts, {"source": "a test"})
 
     def objects(self) -> dict[str, Any]:
@@ -77,7 +74,7 @@ def sha(content: bytes, kind: str = "sha256") -> str:
 
 
 @pytest.fixture
-def both(servers: LocalStack, services: Services, shared_sdss: Path, tmp_path: Path) -> Iterator[Both]:
+def both(servers: LocalStack, shared_sdss: Path, tmp_path: Path) -> Iterator[Both]:
     folder = tmp_path / "archive"
     for frame in (*BANDS.values(), OTHER, *OLD):
         path = Path(frame.release.service) / frame.archive_path
@@ -85,7 +82,9 @@ def both(servers: LocalStack, services: Services, shared_sdss: Path, tmp_path: P
         shutil.copyfile(shared_sdss / path, folder / path)
     base = servers.serve_archive(f"verified-{tmp_path.name.replace('_', '-')}"[:40].strip("-").lower(), folder)
     archive = Archive("verified", das=f"{base}/das", sas=f"{base}/sas")
-    made = Both(services.mirror, archive, folder)
+    # One bucket for all tests: SeaweedFS takes seconds to make room for a new one.
+    made = Both(S3Mirror(servers.s3_client(), f"{BUCKET}-verified"), archive, folder)
+    made.mirror.ensure_bucket()
     for frame in (*BANDS.values(), OTHER, *OLD):
         made.put(frame)
     yield made
@@ -193,7 +192,7 @@ def test_disk_under_the_mirror_is_damaged(servers: LocalStack, both: Both) -> No
     content = both.file(OTHER).read_bytes()
     piece = content[len(content) // 2 :][:256]
     flipped = 0
-    for volume in (servers.config.home / "s3").rglob("*.dat"):
+    for volume in (servers.config.home / "s3").rglob(f"{both.mirror.bucket}_*.dat"):
         data = volume.read_bytes()
         at = data.find(piece)
         while at >= 0:
