@@ -65,7 +65,25 @@ def _tell_ledger(services: Services, folder: str) -> None:
         context, services.store.url, frames, lambda batch: is_published(services, manifest, batch)
     ):
         pass  # the folder is there already: this is for runs to come
+    clear_leavings(services.store, manifest)
     record_published(services, context, good, again=True)
+
+
+def clear_leavings(store: Store, manifest: Manifest) -> None:
+    """Remove what tasks that were killed, or cut off from the store, left of a batch that is done.
+
+    That is what they wrote aside and could not rename, and decompressed frames that nobody took over. To be done before
+    the ledger is told that the batch is published: from then on nobody comes back to it.
+    """
+    store.clear_aside(manifest.folder)
+    planned = manifest.after(Stage.PLAN, ())
+    if store.exists(planned.path):
+        planned = Manifest.load(store, store.uri(planned.path))
+    mine = {str(entry.frame) for entry in (*planned.entries, *manifest.entries)}
+    folder = f"{manifest.archive}/aside"
+    for entry in store.listing(folder):
+        if entry.name.partition(".fits.")[0].rpartition("-")[0] in mine:
+            store.delete(f"{folder}/{entry.name}")
 
 
 def is_published(services: Services, manifest: Manifest, batch: str) -> bool:

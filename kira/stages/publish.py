@@ -7,7 +7,7 @@ from dataclasses import replace
 from kira.errors import ValidationFailed
 from kira.ledger import Context, Outcome, Stage
 from kira.sdss import FrameId
-from kira.stages.catalogue import is_published, record_published, unclaimed_frames
+from kira.stages.catalogue import clear_leavings, is_published, record_published, unclaimed_frames
 from kira.stages.extraction import VALIDATION, Measured, read_outcomes
 from kira.stages.replacing import replace_frames
 from kira.stages.work import Attempt, Services
@@ -35,12 +35,14 @@ def publish(services: Services, attempt: Attempt, manifest: Manifest) -> str:
     good = [one for one in read_outcomes(store, folder) if Outcome(one.outcome).good]
     if not good:
         log.warning("batch %s holds no frame that could be measured: nothing is published", manifest.batch)
+        clear_leavings(store, manifest)
         return ""
     with services.ledger.attempt(context, Stage.PUBLISH, len(good)):
         if any(entry.replaces for entry in manifest.entries):
             return _replace(services, manifest, context, good)
         if not done_before:
             _rename(services, manifest, context, good)
+        clear_leavings(store, manifest)
         # After the rename: the ledger must never say "published" of what no reader can see. If this is as far as it
         # gets, the next attempt, or the next plan, finds the folder in place and writes the same.
         record_published(services, context, good, again=done_before)
@@ -74,6 +76,7 @@ def _replace(services: Services, manifest: Manifest, context: Context, good: lis
         record_published(services, replace(context, batch=holder), mine, again=False)
         log.info("batch %s: %d frames of batch %s are replaced", manifest.batch, len(mine), holder)
         uris.append(store.uri(folder))
+    clear_leavings(store, manifest)
     return uris[0]
 
 
@@ -92,4 +95,5 @@ def _rename(services: Services, manifest: Manifest, context: Context, good: list
                 f"{len(others)} of the {len(frames)} frames of batch {manifest.batch} came into the catalogue by "
                 f"another run meanwhile, the first {frame} by batch {batch}. Run the ingestion again for the rest."
             )
+        services.store.clear_aside(manifest.extracted)
         services.store.rename(manifest.extracted, manifest.published)

@@ -22,6 +22,7 @@ from typing_extensions import override
 from kira.errors import InvalidInput, StorageError
 from kira.sdss.quoting import one_line, quoted
 
+_ASIDE = re.compile(r"\.aside-[0-9a-f]{32}$")
 # HDFS forbids ':'; the rest keeps shells, URLs and Hive-style partitions (batch=…) free of surprises.
 _NAME = re.compile(r"[A-Za-z0-9_.=+,-]+", re.ASCII)
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
@@ -69,6 +70,15 @@ class Store(ABC):
             with suppress(StorageError):  # what went wrong first is what has to be said
                 self.delete(aside)
             raise
+
+    def clear_aside(self, folder: str) -> None:
+        """Remove what writers left aside directly in a folder: killed, or cut off from the store, they could not.
+
+        Only for a folder in which nobody is at work.
+        """
+        for entry in self.listing(folder):
+            if _ASIDE.search(entry.name):
+                self.delete(f"{folder}/{entry.name}")
 
     @abstractmethod
     def _write(self, path: str, content: bytes) -> None:

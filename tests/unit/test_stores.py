@@ -72,3 +72,12 @@ def test_refusals_of_the_file_system_are_storage_errors_with_the_uri(tmp_path: P
     assert store.read("file") == b"x"
     assert [file.name for file in store.listing("file")] == []
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["file"]
+
+
+def test_what_a_killed_writer_left_aside_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    for path in ("a/plan.jsonl", f"a/plan.jsonl.aside-{'0' * 32}", "a/plan.jsonl.aside-x", f"a/b/c.aside-{'0' * 32}"):
+        store.write(path, b"x")
+    store.clear_aside("a")
+    assert [path for path, _ in store.walk("a")] == [f"a/b/c.aside-{'0' * 32}", "a/plan.jsonl", "a/plan.jsonl.aside-x"]
+    store.clear_aside("not/there")
