@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Set-up and servers are one at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help run stop status test test-unit test-integration test-e2e lint lock clean
+.PHONY: help run stop status test test-unit test-integration test-e2e test-faults lint lock clean
 
 ARCHIVE ?= sample
 RELEASE ?=
@@ -45,6 +45,11 @@ test-integration: ## real S3, HDFS and Spark
 test-e2e: ## Airflow's own scheduler from the archive to the catalogue
 	@scripts/setup test
 	@.venv/bin/python -m pytest tests/e2e
+
+test-faults: ## break real servers and processes on purpose, and see that nothing is lost (FAULTS=ci: the quicker part)
+	@scripts/setup test
+	@$(if $(filter ci,$(FAULTS)),KIRA_FAULT_MOMENTS=$${KIRA_FAULT_MOMENTS:-2} )\
+	  .venv/bin/python -m pytest $(if $(filter ci,$(FAULTS)),-m "faults and ci") tests/faults
 
 lint: ## ruff and mypy
 	@scripts/setup test

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
-from conftest import NAME, Undisturbed
+from conftest import Undisturbed
 from harness import SELECTION, until, whole
 from pipeline import Pipeline
 
@@ -42,11 +43,11 @@ class Machine:
         shutil.copytree(self.sample, folder, copy_function=os.link)
         return find_source(str(folder), folder, self.stack)
 
-    def trigger(self, source: Source) -> str:
+    def trigger(self, source: Source, **conf: Any) -> str:
         """Start an ingestion, and do not wait for it."""
         with closing(AirflowApi(self.stack.config)) as api:
             api.set_connection(source.connection)
-            return api.trigger(DAG, CONF | {"archive": source.connection_id})
+            return api.trigger(DAG, CONF | {"archive": source.connection_id} | conf)
 
     def run(self, source: Source) -> str:
         """What `make run ARCHIVE=…` does, as a user would; what it said."""
@@ -84,6 +85,11 @@ class Machine:
         """Tasks of a DAG run that are at work."""
         with closing(AirflowApi(self.stack.config)) as api:
             return {task["task_id"] for task in api.tasks(DAG, run) if task["state"] == "running"}
+
+    def tries(self, run: str, task: str) -> int:
+        """How often a task of a DAG run was tried."""
+        with closing(AirflowApi(self.stack.config)) as api:
+            return max(one["try_number"] for one in api.tasks(DAG, run) if one["task_id"] == task)
 
     def processes(self) -> list[psutil.Process]:
         """Everything that belongs to the stack, by the mark in its environment."""
@@ -133,6 +139,3 @@ def starting(new_stack: Callable[..., LocalStack], sample: Path, expected: Undis
         yield machine
     finally:
         machine.stack.down()
-
-
-__all__ = ["DAG", "NAME", "Machine", "starting"]
