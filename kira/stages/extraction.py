@@ -265,7 +265,7 @@ def _content(store: Store, entry: Entry, task: Task) -> bytes:
         raise ChecksumMismatch(f"{what}.")
     # Its length is right, or the stage stage would have replaced it: left there, it would be taken again.
     store.delete(entry.staged)
-    raise ChecksumMismatch(f"{what}, and once more; it was removed.")
+    raise ChecksumMismatch(f"{what}; it was removed.")
 
 
 def _measure_alone(_store: Store, entry: Entry, task: Task) -> tuple[Measured, pa.Table | None]:

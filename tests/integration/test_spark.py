@@ -34,7 +34,8 @@ from kira.storage import Entry, Manifest, Store, open_store
 pytestmark = pytest.mark.integration
 
 ODD_FRAMES = Path(__file__).parents[1] / "odd_frames"
-SECONDS = 10
+SECONDS = 20
+"""More than any frame takes on a machine that does much else."""
 JOB = Path(__file__).parents[2] / "kira" / "jobs" / "extract.py"
 REAL = FrameId.parse("dr7-40-004192-4-0300-u")
 SECOND_TASK = "Starting Python task execution - task 1.0"
@@ -277,8 +278,8 @@ def test_frames_that_hang_kill_their_worker_or_eat_its_memory_harm_no_other(
         hangs: Outcome.TIMED_OUT, eats: Outcome.OUT_OF_MEMORY, kills: Outcome.WORKER_DIED, kills_in_company: Outcome.OK
     }  # fmt: skip
     assert by_frame[str(hangs)].reason == (
-        f"{hangs}: was not done after the 10 s that a frame may take (KIRA_FRAME_SECONDS), also alone in a process of "
-        "its own; the log of the Spark job says where it was."
+        f"{hangs}: was not done after the {SECONDS} s that a frame may take (KIRA_FRAME_SECONDS), also alone in a "
+        "process of its own; the log of the Spark job says where it was."
     )
     assert by_frame[str(eats)].reason == (
         f"{eats}: needs more than the 2,048 MiB that a worker may have (KIRA_FRAME_MEMORY_MB), also alone in a process "
@@ -287,10 +288,10 @@ def test_frames_that_hang_kill_their_worker_or_eat_its_memory_harm_no_other(
     assert f"{kills}: its process was ended by SIGKILL after" in by_frame[str(kills)].reason
     assert "also when it was alone" in by_frame[str(kills)].reason
     # As promised: the log says where the frame that hung was.
-    assert "in _misbehave" in said
+    assert "Timeout (0:00:20)!" in said
     assert "frames once more, each alone" in said
     # Twice among the others, until it is known which frame it is, and once alone: no more of Spark's four attempts.
-    assert said.count("Timeout (0:00:10)!") == 3
+    assert said.count("in _misbehave") == 3
 
 
 def test_a_task_given_up_is_told_from_a_driver_s_error(new_job: Callable[[str], Job], tmp_path: Path) -> None:

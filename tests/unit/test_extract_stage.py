@@ -109,5 +109,5 @@ def test_what_failed_in_a_way_that_may_pass_is_tried_again_in_the_same_job(store
         assert one.outcome == Outcome.BAD_FRAME  # which it is: the bytes were right
     else:
         assert one.outcome == Outcome.CHECKSUM_MISMATCH
-        assert one.reason.endswith("and once more; it was removed.")
+        assert one.reason.endswith("; it was removed.")
     assert store.exists(ENTRIES[1].staged) is mended
