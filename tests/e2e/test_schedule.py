@@ -1,6 +1,7 @@
 """Scheduled runs, what is tried again, and a DAG that follows: by Airflow's own scheduler."""
 
 import json
+import re
 import shutil
 import sys
 import time
@@ -70,9 +71,17 @@ def ended(observatory: Observatory, dag: str, run: str, seconds: float = 420) ->
     while time.monotonic() < end:
         found: dict[str, Any] = observatory.api.call("GET", f"/dags/{dag}/dagRuns/{run}")
         if found["state"] in ("success", "failed"):
+            _tell_failures(observatory, dag, run)
             return found
         time.sleep(1)
     pytest.fail(f"{run} of {dag} did not end within {seconds} s")
+
+
+def _tell_failures(observatory: Observatory, dag: str, run: str) -> None:
+    for task in observatory.api.tasks(dag, run):
+        if task["state"] == "failed":
+            log = log_of(observatory, dag, run, task["task_id"], task["try_number"], task["map_index"])
+            print(dag, run, task["task_id"], re.findall(r'"exc_value": "([^"]*)', log))
 
 
 def tasks_of(observatory: Observatory, dag: str, run: str) -> dict[str, tuple[str, int]]:
