@@ -57,6 +57,10 @@ class StorageError(KiraError):
     """S3, HDFS or a file system refused or lost an operation."""
 
 
+class LedgerUnavailable(StorageError):
+    """The ledger's database refused or lost an operation; what was done is found done at the next try."""
+
+
 class ValidationFailed(KiraError):
     """A batch is not fit to be published; the text says which check failed and on what."""
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from kira.errors import InvalidInput, KiraError
+from kira.errors import InvalidInput, KiraError, LedgerUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "kira_version"
@@ -33,6 +33,10 @@ class Database:
     ------
     InvalidInput
         If the URL is neither.
+
+    Notes
+    -----
+    A database that is away, full or locked for too long is `LedgerUnavailable` in every transaction.
     """
 
     def __init__(self, url: str) -> None:
@@ -53,7 +57,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Transaction that only reads."""
-        with self.engine.connect() as connection:
+        with _in_a_sentence(), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -66,7 +70,7 @@ class Database:
             0 for the whole ledger, else the number of a catalogue: what frames were and what they become has to be
             read and written by one at a time, or the tallies would be wrong.
         """
-        with self.engine.begin() as connection:
+        with _in_a_sentence(), self.engine.begin() as connection:
             if self.on_sqlite:
                 # A transaction that read before it writes is refused where another one wrote meanwhile.
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -76,7 +80,7 @@ class Database:
 
     # SQLite's change to a write-ahead log is refused at once where another process is about it too.
     @retry(
-        retry=retry_if_exception_type(OperationalError), stop=stop_after_attempt(8), wait=wait_random(0.05, 0.2),
+        retry=retry_if_exception_type(LedgerUnavailable), stop=stop_after_attempt(8), wait=wait_random(0.05, 0.2),
         reraise=True,
     )  # fmt: skip
     def bring_up_to_date(self) -> None:
@@ -105,6 +109,15 @@ class Database:
         """Version of the tables; None where there are none."""
         with self.reading() as connection:
             return _version(connection)
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0].rstrip(".")
+        raise LedgerUnavailable(f"The ledger's database refused or lost an operation: {reason}.") from error
 
 
 @cache

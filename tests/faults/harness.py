@@ -170,7 +170,8 @@ def whole(pipeline: Pipeline, expected: str, frames: int, *, reader: Reader | No
     """What must hold after a fault, once it is over and the ingestion has come to its end."""
     services, folder = pipeline.services, catalogue_of(pipeline)
     store = open_store(services.store.url)
-    assert digest(table_of(store, folder)) == expected, "the catalogue is not that of the undisturbed run"
+    table = table_of(store, folder)
+    assert digest(table) == expected, f"not the catalogue of the undisturbed run: {table.num_rows} rows in {folder}"
     nothing_half_written(store, pipeline.services.archive.name)
     sums_agree(services.ledger, pipeline, frames)
     mirror_is_the_archive(services.mirror, pipeline.folder, services.archive.name)

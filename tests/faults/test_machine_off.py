@@ -29,8 +29,9 @@ def usual(machine: Machine) -> float:
     if not _usual:
         source = machine.archive("usual")
         began = time.monotonic()
-        machine.trigger(source)
+        run = machine.trigger(source)
         machine.wait()
+        assert machine.state(run) == "success"
         _usual.append(time.monotonic() - began)
         machine.check(source)
     return _usual[0]
