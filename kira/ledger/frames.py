@@ -3,21 +3,23 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Insert, case, func, select
+from sqlalchemy import Connection, Insert, bindparam, case, func, insert, literal, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kira.ledger.numbers import band_of, camcol_of, run_of
-from kira.ledger.states import State
+from kira.ledger.states import State, waiting
 from kira.ledger.tables import FrameTable, TallyTable
 from kira.sdss import BANDS
 
 T = TypeVar("T")
 _STATE = tuple(field.name for field in fields(State))
 _COLUMNS = [getattr(FrameTable, name) for name in _STATE]
-_FLAGS = ("retrying", "published", "withdrawn", "to_do")
-_TALLY_KEY = ("catalogue_id", "run", "camcol", "band", "stage", "outcome", *_FLAGS)
+_TALLY_KEY = (
+    "catalogue_id", "run", "camcol", "band", "stage", "outcome", "retrying", "published", "withdrawn", "to_do",
+)  # fmt: skip
 Change = tuple[State | None, State]
 """What a frame's state was, None if it was not known, and what it is now."""
 
@@ -76,34 +78,71 @@ def write_states(connection: Connection, catalogue_id: int, changes: Mapping[int
     _tally(connection, catalogue_id, changes)
 
 
+def write_new(connection: Connection, catalogue_id: int, listed: Mapping[int, str], at: datetime) -> None:
+    """Write frames that were just found in the archive, and count them.
+
+    The same as `write_states`, and many times faster: an archive's first reconciliation finds millions.
+
+    Parameters
+    ----------
+    connection : Connection
+    catalogue_id : int
+    listed : dict of int to str
+        What the listing says of each, by key.
+    at : datetime
+    """
+    if not listed:
+        return
+    state = waiting("", at)
+    # Two values a row are given, the others are part of the statement.
+    values: dict[str, Any] = {
+        name: _written(connection, FrameTable.__table__.c[name], getattr(state, name)) for name in _STATE
+    }
+    values |= {
+        "catalogue_id": _written(connection, FrameTable.__table__.c["catalogue_id"], catalogue_id),
+        "frame": bindparam("number"),
+        "listed": bindparam("says"),
+    }
+    rows = [{"number": number, "says": says} for number, says in sorted(listed.items())]
+    connection.execute(insert(FrameTable).values(values), rows)
+    counts = Counter((run_of(number), camcol_of(number), band_of(number)) for number in listed)
+    _add(connection, catalogue_id, {(*place, *_as_counted(state)): (n, 0, 0) for place, n in counts.items()})
+
+
+def _written(connection: Connection, column: Any, value: object) -> Any:
+    """A value as it is written in the text of a statement."""
+    text = literal(value, column.type).compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+    return literal_column(str(text), column.type)
+
+
+def _as_counted(state: State) -> tuple[Any, ...]:
+    return (state.stage, state.outcome, state.retrying, state.published, state.withdrawn, state.to_do)
+
+
 def _tally(connection: Connection, catalogue_id: int, changes: Mapping[int, Change]) -> None:
-    frames, sources, size = Counter[Any](), Counter[Any](), Counter[Any]()
+    sums: dict[Any, tuple[int, int, int]] = {}
     for number, states in changes.items():
         place = run_of(number), camcol_of(number), band_of(number)
         for state, sign in zip(states, (-1, 1), strict=True):
             if state is not None:
-                key = (
-                    *place,
-                    state.stage,
-                    state.outcome,
-                    state.retrying,
-                    state.published,
-                    state.withdrawn,
-                    state.to_do,
-                )
-                frames[key] += sign
-                sources[key] += sign * state.sources
-                size[key] += sign * (state.size or 0)
+                key = (*place, *_as_counted(state))
+                frames, sources, size = sums.get(key, (0, 0, 0))
+                sums[key] = frames + sign, sources + sign * state.sources, size + sign * (state.size or 0)
+    _add(connection, catalogue_id, sums)
+
+
+def _add(connection: Connection, catalogue_id: int, sums: Mapping[Any, tuple[int, int, int]]) -> None:
+    """Add to the tallies."""
+    names = ("frames", "sources", "size")
     rows = [
-        dict(zip(_TALLY_KEY, (catalogue_id, *key), strict=True))
-        | {"frames": n, "sources": sources[key], "size": size[key]}
-        for key, n in sorted(frames.items()) if n or sources[key] or size[key]
+        dict(zip((*_TALLY_KEY, *names), (catalogue_id, *key, *values), strict=True))
+        for key, values in sorted(sums.items()) if any(values)
     ]  # fmt: skip
     if not rows:
         return
     statement = upsert(connection, TallyTable)
-    sums = {name: getattr(TallyTable, name) + statement.excluded[name] for name in ("frames", "sources", "size")}
-    connection.execute(statement.on_conflict_do_update(index_elements=_TALLY_KEY, set_=sums), rows)
+    added = {name: getattr(TallyTable, name) + statement.excluded[name] for name in names}
+    connection.execute(statement.on_conflict_do_update(index_elements=_TALLY_KEY, set_=added), rows)
 
 
 def counted(catalogue_id: int) -> Any:

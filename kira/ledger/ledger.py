@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Select, and_, case, delete, func, insert, or_
 from sqlalchemy.orm import aliased
 
 from kira.ledger.database import Database
-from kira.ledger.frames import Change, chunks, read_range, read_states, upsert, write_states
+from kira.ledger.frames import Change, chunks, read_range, read_states, upsert, write_new, write_states
 from kira.ledger.numbers import band_of, folder_range, frame_of, in_selection, number_of, run_ranges
 from kira.ledger.outcomes import Outcome, Stage
-from kira.ledger.states import Happening, after, anew, compared, not_published, waiting
+from kira.ledger.states import Happening, after, anew, compared, not_published
 from kira.ledger.tables import (
     AttemptTable,
     BatchTable,
@@ -242,8 +242,10 @@ class Ledger:
         gone: list[FrameId] = []
         with self.database.alone(catalogue) as connection:
             known = read_range(connection, catalogue, *folder_range(*folder))
-            changes: dict[int, Change] = {n: (None, waiting(s, now)) for n, s in there.items() if n not in known}
-            found["new"] = len(changes)
+            new_frames = {number: says for number, says in there.items() if number not in known}
+            found["new"] = len(new_frames)
+            write_new(connection, catalogue, new_frames, now)
+            changes: dict[int, Change] = {}
             for number, old in known.items():
                 if number not in there and (scope is None or not scope(number)):
                     continue
@@ -257,7 +259,7 @@ class Ledger:
                     found["returned"] += old.withdrawn and not new.withdrawn
                     found["lost"] += new.lost and not old.lost
             write_states(connection, catalogue, changes)
-            if hashes is None and changes:
+            if hashes is None and (changes or new_frames):
                 # A part of it is otherwise than when the whole was compared: the whole is to be compared again.
                 hashes = ("", "")
             if hashes is not None:

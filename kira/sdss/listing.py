@@ -43,6 +43,8 @@ class Listed:
 
         At most 120 characters, such as `size=2318745 date=2015-01-01 00:00:00`.
         """
+        if not (self.size or self.date or self.sha1):
+            return ""  # as in a run list, of millions
         known = ((name, getattr(self, name)[:length]) for name, length in _LONGEST.items())
         return " ".join(f"{name}={value}" for name, value in known if value)
 
