@@ -283,4 +283,6 @@ def _storage_errors(uri: str, what: str) -> Iterator[None]:
 def _first_line(text: str) -> str:
     # HDFS answers with a Java stack trace in quotes: RPCError("org.apache.….SomeException", "what happened\\n\\tat …")
     first = re.split(r"\n|\\n", text.strip(), maxsplit=1)[0]
+    # And the client with the name of its error, and all that it knows of every DataNode.
+    first = re.sub(r"[: \[]*DatanodeInfoProto \{.*", "", re.sub(r'^(?!RPCError)[A-Z]\w+\("', "", first))
     return re.sub(r'^RPCError\("(?:\w+\.)*(\w+)", "', r"\1: ", first).removesuffix('")').rstrip(".")

@@ -39,9 +39,12 @@ def make(servers: LocalStack, pipeline: Pipeline, tmp_path: Path) -> Make:
     def fresh(name: str) -> Pipeline:
         # An archive of another name: nothing of it is in the mirror yet.
         services = replace(
-            pipeline.services, archive=replace(pipeline.services.archive, name=name), mirror=S3Mirror(servers.s3_client(), pipeline.services.mirror.bucket),
-            store=open_store(f"file://{tmp_path}/{name}/stage"), ledger=Ledger(f"sqlite:///{tmp_path}/{name}/ledger.db"),
-        )  # fmt: skip
+            pipeline.services,
+            archive=replace(pipeline.services.archive, name=name),
+            mirror=S3Mirror(servers.s3_client(), pipeline.services.mirror.bucket),
+            store=open_store(f"file://{tmp_path}/{name}/stage"),
+            ledger=Ledger(f"sqlite:///{tmp_path}/{name}/ledger.db"),
+        )
         return replace(pipeline, services=services)
 
     return fresh

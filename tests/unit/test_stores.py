@@ -81,3 +81,20 @@ def test_what_a_killed_writer_left_aside_is_removed_and_nothing_else(tmp_path: P
     store.clear_aside("a")
     assert [path for path, _ in store.walk("a")] == [f"a/b/c.aside-{'0' * 32}", "a/plan.jsonl", "a/plan.jsonl.aside-x"]
     store.clear_aside("not/there")
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ('DataTransferError("All DataNodes failed: [DatanodeInfoProto { id: DatanodeIdProto { ip_addr: \\"127.0.0.1',
+         "All DataNodes failed"),
+        ('OperationFailed("Failed to complete file in time.\\n', "Failed to complete file in time"),
+        ('RPCError("org.apache.hadoop.hdfs.server.namenode.SafeModeException", "Cannot create file/a. Name node is in '
+         'safe mode.\\n\\tat org', "SafeModeException: Cannot create file/a. Name node is in safe mode"),
+        ("Connection refused (os error 111)", "Connection refused (os error 111)"),
+    ],
+)  # fmt: skip
+def test_what_the_hdfs_client_says_becomes_a_sentence(said: str, sentence: str) -> None:
+    from kira.storage.stores import _first_line
+
+    assert _first_line(said) == sentence
