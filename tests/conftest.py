@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -87,3 +90,79 @@ def services(servers: LocalStack, tmp_path: Path) -> Services:
     return Services(
         archive, mirror, open_store(f"{servers.config.stage_url}-{name}"), Ledger(f"sqlite:///{tmp_path}/ledger.db")
     )
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """URL of a PostgreSQL server of its own, on a socket in a folder of its own."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError:
+        pytest.skip("THERE IS NO POSTGRESQL DRIVER (psycopg): the ledger on PostgreSQL is NOT proven.")
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip("THERE IS NO POSTGRESQL ON THIS MACHINE: the ledger on PostgreSQL is NOT proven.")
+    # The server refuses to run as root.
+    other_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    folder = Path(tempfile.mkdtemp(prefix="kira-pg-"))
+    try:
+        if other_user:
+            shutil.chown(folder, "postgres")
+        _make_cluster(other_user, programs[-1], folder)
+        server = subprocess.Popen(
+            [*other_user, str(programs[-1] / "postgres"), "-D", f"{folder}/data", "-c", "listen_addresses=",
+             "-k", str(folder), "-F"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            _wait_for(folder, server)
+            yield f"postgresql+psycopg://kira@/postgres?host={folder}"
+        finally:
+            pid = int((folder / "data" / "postmaster.pid").read_text().split()[0])
+            subprocess.run([*other_user, "kill", "-INT", str(pid)], check=False)
+            server.wait(30)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _make_cluster(other_user: list[str], programs: Path, folder: Path) -> None:
+    subprocess.run(
+        [*other_user, str(programs / "initdb"), "-D", f"{folder}/data", "-U", "kira", "-A", "trust", "--no-sync", "-E",
+         "UTF8"],
+        check=True, capture_output=True, timeout=120, cwd="/",
+    )  # fmt: skip
+
+
+def _wait_for(folder: Path, server: subprocess.Popen[bytes]) -> None:
+    import psycopg
+
+    end = time.monotonic() + 30
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            # A socket that answers is not enough: while it starts up the server turns everybody away.
+            psycopg.connect(f"host={folder} user=kira dbname=postgres").close()
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("PostgreSQL did not start.")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of an empty database, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    return new_database(request.getfixturevalue("postgresql"))
+
+
+def new_database(server: str) -> str:
+    """URL of an empty database of a PostgreSQL server."""
+    name = f"kira_{time.monotonic_ns()}"
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.replace("/postgres?", f"/{name}?")
