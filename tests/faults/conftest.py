@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from archive_proxy import Proxy, proxying
@@ -21,6 +21,9 @@ from kira.stack.local import LocalStack
 from kira.stages.work import Services
 from kira.storage import S3Mirror, open_store
 from kira.storage.stores import HdfsStore
+
+if TYPE_CHECKING:
+    from machine import Machine
 
 SERVERS = {"s3", "archive", "namenode", "datanode1", "datanode2"}
 NAME = "faulty"
@@ -55,19 +58,22 @@ def services_of(servers: LocalStack, name: str, ledger: str, archive: Archive) -
     return Services(archive, mirror, open_store(f"{servers.config.stage_url}-{name}"), Ledger(ledger))
 
 
-@pytest.fixture(scope="session")
-def undisturbed(servers: LocalStack, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+def ingest_undisturbed(servers: LocalStack, sample: Path, folder: Path) -> Undisturbed:
     base = servers.serve_archive(NAME, sample)
     archive = Archive(NAME, das=f"{base}/das", sas=f"{base}/sas")
-    url = f"sqlite:///{tmp_path_factory.mktemp('undisturbed')}/ledger.db"
-    pipeline = Pipeline(services_of(servers, "undisturbed", url, archive), sample, SELECTION)
-    driver = Driver(pipeline)
+    services = services_of(servers, "undisturbed", f"sqlite:///{folder}/ledger.db", archive)
+    driver = Driver(Pipeline(services, sample, SELECTION))
     assert driver.until_done() == 1
     assert driver.told == []
-    table = table_of(pipeline.services.store, catalogue_of(pipeline))
+    table = table_of(services.store, catalogue_of(driver.pipeline))
     frames = len(list(SPEC.frames()))
     assert len(table.group_by(["field", "band"]).aggregate([])) == frames
     return Undisturbed(digest(table), frames)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(servers: LocalStack, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return ingest_undisturbed(servers, sample, tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.fixture
@@ -159,8 +165,13 @@ def s3_moments(pipeline: Pipeline) -> Callable[[str, int, Callable[[], None]], N
 
 
 @pytest.fixture(scope="session")
-def machine(new_stack: Callable[..., LocalStack], sample: Path, undisturbed: Undisturbed) -> Iterator[Any]:
+def machine(
+    new_stack: Callable[..., LocalStack], sample: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Machine"]:
     """A whole stack with Airflow, to be switched off."""
-    from machine import starting
+    from machine import Machine
 
-    yield from starting(new_stack, sample, undisturbed)
+    stack = new_stack(name="machine")
+    yield Machine(stack, sample, ingest_undisturbed(stack, sample, tmp_path_factory.mktemp("undisturbed")))
+    # What was started again by others than the fixture that started it.
+    stack.down()

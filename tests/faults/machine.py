@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,12 +129,3 @@ class Machine:
     def check(self, source: Source) -> None:
         """All that must hold after a fault."""
         whole(self.pipeline(source), self.expected.digest, self.expected.frames)
-
-
-def starting(new_stack: Callable[..., LocalStack], sample: Path, expected: Undisturbed) -> Iterator[Machine]:
-    """A stack for the session, warm: one ingestion has gone through it."""
-    machine = Machine(new_stack(name="machine"), sample, expected)
-    try:
-        yield machine
-    finally:
-        machine.stack.down()
