@@ -171,6 +171,10 @@ def machine(
     """A whole stack with Airflow, to be switched off."""
     from machine import Machine
 
+    from kira.stack import local
+
+    local._READY_SECONDS = 600  # on a machine that is busy with other tests
+
     stack = new_stack(name="machine")
     yield Machine(stack, sample, ingest_undisturbed(stack, sample, tmp_path_factory.mktemp("undisturbed")))
     # What was started again by others than the fixture that started it.
