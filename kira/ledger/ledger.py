@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -14,7 +13,7 @@ from kira.ledger.database import Database
 from kira.ledger.frames import Change, chunks, read_range, read_states, upsert, write_new, write_states
 from kira.ledger.numbers import band_of, folder_range, frame_of, in_selection, number_of, run_ranges
 from kira.ledger.outcomes import Outcome, Stage
-from kira.ledger.states import Happening, after, anew, compared, not_published
+from kira.ledger.states import Happening, after, anew, compared, not_published, run_is_over
 from kira.ledger.tables import (
     AttemptTable,
     BatchTable,
@@ -157,8 +156,10 @@ class Ledger:
     def settle(self, dag_run: str) -> None:
         """Take note that a DAG run is over: nothing of it will be tried again by it."""
         run = select(DagRunTable.id).where(DagRunTable.name == dag_run).scalar_subquery()
-        query = select(FrameTable.catalogue_id, FrameTable.frame).where(
-            FrameTable.to_do, FrameTable.dag_run_id == run, FrameTable.retrying
+        query = (
+            select(BatchTable.catalogue_id, OutcomeTable.frame)
+            .join(BatchTable, BatchTable.id == OutcomeTable.batch_id)
+            .where(OutcomeTable.dag_run_id == run, OutcomeTable.retrying)
         )
         with self.database.reading() as connection:
             left: dict[int, list[int]] = {}
@@ -166,9 +167,11 @@ class Ledger:
                 left.setdefault(catalogue, []).append(number)
         for catalogue, numbers in left.items():
             with self.database.alone(catalogue) as connection:
+                this = connection.scalar(select(run))
                 states = read_states(connection, catalogue, numbers)
-                over = {n: (s, replace(s, retrying=False, failures=s.failures + 1)) for n, s in states.items()}
-                write_states(connection, catalogue, over)
+                # Another run may have taken it up meanwhile.
+                mine = {n: s for n, s in states.items() if s.retrying and s.dag_run_id == this}
+                write_states(connection, catalogue, {n: (s, run_is_over(s)) for n, s in mine.items()})
         over_now = update(OutcomeTable).where(OutcomeTable.dag_run_id == run, OutcomeTable.retrying)
         with self.database.alone() as connection:
             connection.execute(over_now.values(retrying=False))
@@ -300,7 +303,10 @@ class Ledger:
 
     def try_again(self, catalogue: int, selection: Selection) -> dict[FrameId, Outcome]:
         """Have frames of a selection that failed taken up again, whatever they failed of; what they failed of."""
-        failed = FrameTable.outcome.not_in([*_GOOD, Outcome.WAITING, Outcome.NOT_IN_ARCHIVE, Outcome.WITHDRAWN])
+        failed = and_(
+            FrameTable.outcome.not_in([*_GOOD, Outcome.WAITING, Outcome.NOT_IN_ARCHIVE, Outcome.WITHDRAWN]),
+            or_(~FrameTable.retrying, ~FrameTable.to_do),  # what is tried again anyway is left to who does it
+        )
         now = _now()
         changed: dict[FrameId, Outcome] = {}
         with self.database.alone(catalogue) as connection:
@@ -316,7 +322,7 @@ class Ledger:
 
     def to_do(self, catalogue: int, selection: Selection) -> Iterator[ToDo]:
         """Frames of a selection that the next plan takes up, in their order; read a part at a time."""
-        names = ("frame", "stage", "outcome", "listed", "seen", "lost", "published_sha256")
+        names = ("frame", "stage", "outcome", "retrying", "listed", "seen", "lost", "published_sha256")
         columns = [getattr(FrameTable, name) for name in names]
         holder = aliased(BatchTable)
         query = (
@@ -338,7 +344,7 @@ class Ledger:
                     if in_selection(row.frame, selection):
                         yield ToDo(
                             frame_of(row.frame, selection.release), row.listed, row.published_sha256, row.name,
-                            _why(row), row.dag_run, row.batch,
+                            _why(row), _in_hand(row), row.dag_run, row.batch,
                         )  # fmt: skip
                 if not rows:
                     break
@@ -579,6 +585,10 @@ class Ledger:
 def _now() -> datetime:
     # Both databases then store the same: UTC without a zone.
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _in_hand(row: Any) -> bool:
+    return bool(row.retrying) or (Outcome(row.outcome).good and row.stage != Stage.PUBLISH)
 
 
 def _why(row: Any) -> str:

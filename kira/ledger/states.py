@@ -11,6 +11,7 @@ SETTLED = frozenset({
     Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT,
 })  # fmt: skip
 """Failures that the same bytes and the same parameters would give again."""
+_NO_GOOD_BYTES = frozenset({Outcome.CORRUPT_UPSTREAM, Outcome.QUARANTINED})
 TRANSIENT = frozenset({Outcome.ARCHIVE_UNAVAILABLE, Outcome.STORAGE_FAILED, Outcome.CHECKSUM_MISMATCH})
 """Outcomes that may be another one at the next try."""
 _ORDER = [stage.value for stage in Stage]
@@ -72,10 +73,12 @@ def is_to_do(state: State) -> bool:
     outcome = Outcome(state.outcome)
     if state.withdrawn:
         return False
-    if state.lost or state.changed_upstream or outcome is Outcome.WAITING:
-        return True
-    if outcome.good:
-        return state.stage != Stage.PUBLISH
+    if outcome.good or outcome is Outcome.WAITING:
+        return state.lost or state.changed_upstream or state.stage != Stage.PUBLISH
+    if state.changed_upstream and state.failures < FAILURE_BUDGET:
+        return True  # other bytes than those that it failed of: each change has a budget of its own
+    if state.lost and outcome in SETTLED - _NO_GOOD_BYTES:
+        return True  # the mirror is to have it, whatever came of it
     if outcome is Outcome.NOT_IN_ARCHIVE:
         # Listed and yet not there: looked for again. Asked for and not listed: taken up once it is listed.
         return state.stage != Stage.PLAN
@@ -144,13 +147,22 @@ def _told_before(old: State, what: Happening) -> bool:
 def _mismatches(before: int, what: Happening) -> int:
     if what.outcome in (Outcome.CHECKSUM_MISMATCH, Outcome.QUARANTINED):
         return before + 1
-    # A stage that finds its work done says nothing of the bytes; one that reads them does.
-    return 0 if what.outcome.good and what.stage in (Stage.MIRROR, Stage.EXTRACT, Stage.PUBLISH) else before
+    # Only what came out at the other end shows that the bytes stay what they are, and not work found done: a disk that
+    # spoils them after each good download would never be noticed.
+    whole = what.stage in (Stage.EXTRACT, Stage.PUBLISH) or what.outcome is Outcome.SAME_BYTES
+    return 0 if what.outcome.good and whole and not what.again else before
 
 
 def anew(old: State, at: datetime) -> State:
     """State of a frame that a person wants tried again, whatever it failed of."""
     state = replace(old, stage=Stage.PLAN, outcome=Outcome.WAITING, retrying=False, failures=0, mismatches=0, at=at)
+    state.to_do = is_to_do(state)
+    return state
+
+
+def run_is_over(old: State) -> State:
+    """State of a frame that its DAG run would have tried again, and will not."""
+    state = replace(old, retrying=False, failures=old.failures + 1)
     state.to_do = is_to_do(state)
     return state
 
@@ -182,7 +194,9 @@ def compared(old: State, listed: str | None, *, in_mirror: bool | None, at: date
         state.withdrawn, state.listed = False, listed or old.listed
         if old.outcome == Outcome.NOT_IN_ARCHIVE and old.stage == Stage.PLAN:
             state.stage, state.outcome, state.failures = Stage.PLAN, Outcome.WAITING, 0
-        if state.changed_upstream and not old.changed_upstream:
+        if (old.sha256 is not None or old.published) and not old.seen:
+            state.seen = state.listed  # fetched when nobody asked the listing: changes count from now on
+        if state.changed_upstream and (not old.changed_upstream or differ(old.listed, state.listed)):
             state.failures = state.mismatches = 0  # other bytes: what failed before says nothing of them
     if in_mirror is not None and old.sha256 is not None:
         state.lost = not in_mirror

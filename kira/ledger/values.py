@@ -195,6 +195,8 @@ class ToDo:
     published_batch : str or None
         The batch by which it is in the catalogue.
     why : {"new", "unfinished", "failed", "changed", "lost"}
+    in_hand : bool
+        Whether its DAG run would go on with it, if that is still at work.
     dag_run, batch : str or None
         The DAG run and the batch that have it, or had it last.
     """
@@ -204,5 +206,6 @@ class ToDo:
     published_sha256: str | None
     published_batch: str | None
     why: str
+    in_hand: bool
     dag_run: str | None
     batch: str | None

@@ -48,18 +48,22 @@ def mirror(
     def work(entry: Entry) -> tuple[Entry, Record]:
         began = time.monotonic()
         known = services.mirror.find(entry.key)
+        if known is not None and entry.why == "lost":
+            # It is there, and not as it was: what is not what it says it is goes, and is fetched by the next try.
+            services.mirror.get(entry.key, known.sha256)
         # What the archive lists now is another file than the one in the mirror: by size, date or checksum.
-        changed = known is not None and differ(known.listed, entry.listed)
+        changed = known is not None and _changed(entry, known)
         if known is None or changed:
             before = known
             fetched, plain = _fetch_whole(client, entry)
             known = Mirrored(
                 len(fetched.content), fetched.sha256, len(plain), hashlib.sha256(plain).hexdigest(), entry.listed
             )
-            if before is not None and before.sha256 != known.sha256:
+            if changed and before is not None and before.sha256 != known.sha256:
+                log.warning("%s has changed in the archive: it is mirrored and measured anew", entry.frame)
+            if _other_bytes(entry, before, known):
                 # Before the object is replaced: whoever is interrupted in between does all of this again.
                 services.store.delete(entry.staged)
-                log.warning("%s has changed in the archive: it is mirrored and measured anew", entry.frame)
             source = {
                 "source": fetched.url,
                 "source-etag": fetched.etag or "",
@@ -82,6 +86,18 @@ def mirror(
         return facts, record
 
     return for_each_frame(services, attempt, manifest, Stage.MIRROR, work, threads=threads)
+
+
+def _changed(entry: Entry, known: Mirrored) -> bool:
+    # Of an object that was stored when nobody asked the listing, the plan knows better.
+    return differ(known.listed, entry.listed) or (entry.why == "changed" and bool(entry.listed) and not known.listed)
+
+
+def _other_bytes(entry: Entry, before: Mirrored | None, now: Mirrored) -> bool:
+    """Whether a staged file may be of other bytes; its length alone does not tell."""
+    if before is not None:
+        return before.sha256 != now.sha256
+    return entry.why == "lost" and entry.published != now.sha256
 
 
 def handed_over(manifest: Manifest, frame: FrameId, plain_sha256: str) -> str:

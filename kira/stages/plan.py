@@ -103,7 +103,7 @@ class Asked:
     by_run_list : bool
         Take what should exist from the release's run list instead of what the index pages show.
     dry_run : bool
-        Compare and count, and write no batch.
+        Compare and count, and write no batch; what failed for good is not counted then, whatever `again` says.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def plan(
             Record(f, Outcome.WITHDRAWN, f"{f} was listed in {where}/{f.folder}, and is not any more")
             for f in found.withdrawn
         ))  # fmt: skip
-        if again:
+        if again and not dry_run:
             _forget_bad_frames(services, services.ledger.try_again(catalogue, selection))
         done = replace(
             _cut(services, attempt, catalogue, selection, parameters, asked, found.within, is_live),
@@ -220,7 +220,7 @@ def _cut(
     for one in services.ledger.to_do(catalogue, selection):
         if within is not None and not within(number_of(one.frame)):
             continue
-        if one.why == "unfinished" and one.dag_run not in (None, attempt.dag_run) and live(str(one.dag_run)):
+        if one.in_hand and one.dag_run not in (None, attempt.dag_run) and live(str(one.dag_run)):
             elsewhere += 1
             continue
         kind = _kind(one)
@@ -304,7 +304,7 @@ def _entry(archive: Archive, one: ToDo) -> Entry:
     frame = one.frame
     return Entry(
         frame, archive.url(frame), mirror_key(archive, frame), staged_path(archive, frame), listed=one.listed,
-        sha1=sha1_of(one.listed), published=one.published_sha256, replaces=one.published_batch,
+        sha1=sha1_of(one.listed), published=one.published_sha256, replaces=one.published_batch, why=one.why,
     )  # fmt: skip
 
 

@@ -212,7 +212,8 @@ def _in_threads(
         try:
             return work(entry)
         except Exception as error:  # noqa: BLE001 - becomes this frame's recorded outcome
-            return entry, failure(entry.frame, stage, error, time.monotonic() - began)
+            # What the archive said of a file that is damaged there: once it says something else, it is another file.
+            return entry, replace(failure(entry.frame, stage, error, time.monotonic() - began), listed=entry.listed)
 
     # A few at a time: a manifest of thousands must not become thousands of frames in memory.
     waiting = iter(entries)

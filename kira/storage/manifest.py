@@ -6,7 +6,7 @@ reads the manifest of the stage before and writes its own, so that what a stage 
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from kira.errors import InvalidInput
@@ -42,6 +42,8 @@ class Entry:
         SHA-256 of the archive's file that the frame's rows in the catalogue were made from; None if it has none there.
     replaces : str, optional
         Batch by which these rows are in the catalogue: they are replaced.
+    why : str
+        Why it was planned; see `kira.ledger.ToDo`. Planned again for another reason, it is the same work.
     """
 
     frame: FrameId
@@ -56,6 +58,7 @@ class Entry:
     sha1: str = ""
     published: str | None = None
     replaces: str | None = None
+    why: str = field(default="", compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Fill a JSON object."""
