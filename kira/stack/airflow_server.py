@@ -65,6 +65,11 @@ def environment(config: StackConfig) -> dict[str, str]:
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.jwt_secret,
         "AIRFLOW__API_AUTH__JWT_EXPIRATION_TIME": "86400",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "60",
+        # After a power cut, or a killed scheduler, its tasks are taken up again within two minutes instead of ten. The
+        # threshold is raised with it: a scheduler that is slow on a busy machine must not be taken for a dead one.
+        "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "60",
+        "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "60",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "120",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(config.logs / "tasks"),
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
