@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Set-up and servers are one at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help run stop status test test-unit test-integration test-e2e test-faults lint lock clean
+.PHONY: help run stop status test test-unit test-integration test-e2e test-faults test-scale lint lock clean
 
 ARCHIVE ?= sample
 RELEASE ?=
@@ -50,6 +50,10 @@ test-faults: ## break real servers and processes on purpose, and see that nothin
 	@scripts/setup test
 	@$(if $(filter ci,$(FAULTS)),KIRA_FAULT_MOMENTS=$${KIRA_FAULT_MOMENTS:-2} )\
 	  .venv/bin/python -m pytest $(if $(filter ci,$(FAULTS)),-m "faults and ci") tests/faults
+
+test-scale: ## millions of frames in the ledger, and 176,940 through Airflow's scheduler, none of them real (half an hour)
+	@scripts/setup test
+	@.venv/bin/python -m pytest -s tests/scale
 
 lint: ## ruff and mypy
 	@scripts/setup test
