@@ -77,7 +77,7 @@ class Job:
         """Run to the end; what it said."""
         process = self.start(master, log, **variables)
         try:
-            assert (process.wait(300) != 0) is fails, log.read_text()[-3000:]
+            assert (process.wait(500) != 0) is fails, log.read_text()[-3000:]
         finally:
             end(process)
         return log.read_text()
@@ -264,18 +264,17 @@ def test_a_killed_worker_is_started_again_and_leaves_no_part(
 def test_frames_that_hang_kill_their_worker_or_eat_its_memory_harm_no_other(
     undisturbed: tuple[Job, str], new_job: Callable[[str], Job], tmp_path: Path
 ) -> None:
-    hangs, eats, kills, kills_in_company = FRAMES[2], FRAMES[4], FRAMES[3], FRAMES[5]
-    odd = {hangs: "hang", eats: "eat", kills: "kill", kills_in_company: "kill-unless-first"}
+    hangs, eats, kills = FRAMES[2], FRAMES[4], FRAMES[3]  # the first two in one task, the third in the other
+    odd = {hangs: "hang", eats: "eat", kills: "kill"}
     job = new_job("odd")
     said = job.run(
         "local[2,4]", tmp_path / "log", **job.odd(ODD_FRAMES=",".join(f"{frame}={kind}" for frame, kind in odd.items()))
     )
 
-    left_out = (hangs, eats, kills)
-    assert job.check_complete(without=left_out) == undisturbed[0].digest_without(left_out)
+    assert job.check_complete(without=odd) == undisturbed[0].digest_without(odd)
     by_frame = {one.frame: one for one in read_outcomes(job.store, job.manifest.extracted)}
     assert {frame: by_frame[str(frame)].outcome for frame in odd} == {
-        hangs: Outcome.TIMED_OUT, eats: Outcome.OUT_OF_MEMORY, kills: Outcome.WORKER_DIED, kills_in_company: Outcome.OK
+        hangs: Outcome.TIMED_OUT, eats: Outcome.OUT_OF_MEMORY, kills: Outcome.WORKER_DIED
     }  # fmt: skip
     assert by_frame[str(hangs)].reason == (
         f"{hangs}: was not done after the {SECONDS} s that a frame may take (KIRA_FRAME_SECONDS), also alone in a "
@@ -289,7 +288,7 @@ def test_frames_that_hang_kill_their_worker_or_eat_its_memory_harm_no_other(
     assert "also when it was alone" in by_frame[str(kills)].reason
     # As promised: the log says where the frame that hung was.
     assert "Timeout (0:00:20)!" in said
-    assert "frames once more, each alone" in said
+    assert "3 frames once more, each alone" in said
     # Twice among the others, until it is known which frame it is, and once alone: no more of Spark's four attempts.
     assert said.count("in _misbehave") == 3
 

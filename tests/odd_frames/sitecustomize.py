@@ -17,7 +17,6 @@ from pathlib import Path
 ODD = dict(item.split("=") for item in os.environ.get("ODD_FRAMES", "").split(",") if item)
 GIGABYTES = 8
 """More than the limit of a test, less than would hurt the machine if there were none."""
-_measured = []
 
 
 def _misbehave(kind):
@@ -25,7 +24,7 @@ def _misbehave(kind):
         Path(mark).touch()
     if kind == "hang":
         ctypes.PyDLL(None).sleep(3600)
-    elif kind == "kill" or (kind == "kill-unless-first" and _measured):
+    elif kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif kind == "crash":
         ctypes.string_at(0)
@@ -41,7 +40,6 @@ def _odd_extract(module):
 
     def odd(frame, parameters):
         _misbehave(ODD.get(str(frame.id)))
-        _measured.append(frame.id)
         return extract(frame, parameters)
 
     module.extract = odd
