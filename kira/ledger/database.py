@@ -8,14 +8,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from kira.errors import InvalidInput, KiraError, LedgerUnavailable
+from kira.ledger.tables import Base
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "kira_version"
-"""Where the version of the tables is kept: the database may hold Airflow's too."""
+"""Where the version of the tables is kept; others keep theirs in a table of Alembic's own name."""
 BEFORE_MIGRATIONS = "0001"
 _BUSY_SECONDS = 60
 _LOCK = 0x6B697261  # any number that nobody else takes
@@ -61,6 +62,16 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Transaction that only reads, and whose statements all see the ledger as it is at the first."""
+        with _in_a_sentence(), self.engine.connect() as connection:
+            if self.on_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
     def alone(self, lock: int = 0) -> Iterator[Connection]:
         """Transaction that no other with the same lock runs beside; on SQLite, no other that writes at all.
 
@@ -89,7 +100,8 @@ class Database:
         Raises
         ------
         KiraError
-            If a newer version of Kira made them.
+            If a newer version of Kira made them, tables of others have their names, or the change fails: then nothing
+            is changed.
         """
         if self.version() == newest():
             return
@@ -103,7 +115,14 @@ class Database:
                     f"The ledger is of version {found}, which this version of Kira does not know: a newer one made "
                     "it. Use that, or another ledger."
                 )
-            _upgrade(connection, found)
+            _refuse_other_s_tables(connection, found)
+            try:
+                _upgrade(connection, found)
+            except (ValueError, LookupError) as error:
+                raise KiraError(
+                    f"The ledger could not be brought from version {found} to {newest()}, and was left as it is; this "
+                    f"stands against it: {type(error).__name__}: {error}."
+                ) from error
 
     def version(self) -> str | None:
         """Version of the tables; None where there are none."""
@@ -115,7 +134,10 @@ class Database:
 def _in_a_sentence() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except DBAPIError as error:
+        # All other kinds are mistakes of ours; the first is what SQLite makes of a file that is no database.
+        if type(error) not in (DatabaseError, OperationalError, InterfaceError):
+            raise
         reason = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0].rstrip(".")
         raise LedgerUnavailable(f"The ledger's database refused or lost an operation: {reason}.") from error
 
@@ -133,6 +155,15 @@ def _version(connection: Connection) -> str | None:
         return None if found is None else str(found)
     # The first ledgers did not say their version.
     return BEFORE_MIGRATIONS if {"outcome", "stage_attempt", "claim"} <= tables else None
+
+
+def _refuse_other_s_tables(connection: Connection, found: str | None) -> None:
+    ours = set(Base.metadata.tables) - ({"outcome", "stage_attempt", "claim"} if found else set())
+    if found in (None, BEFORE_MIGRATIONS) and (taken := ours & set(inspect(connection).get_table_names())):
+        raise KiraError(
+            f"The database has tables already that are not the ledger's ({', '.join(sorted(taken))}), as Airflow's own "
+            "has: give the ledger a database of its own, see KIRA_LEDGER_URL."
+        )
 
 
 def _upgrade(connection: Connection, found: str | None) -> None:

@@ -95,7 +95,7 @@ def _make_tables() -> None:
         sa.Column("size", _NUMBER),
         sa.Column("sha256", sa.LargeBinary(32)),
         sa.Column("sources", sa.Integer),
-        sa.Column("seconds", sa.Float),
+        sa.Column("seconds", sa.Double),
         sa.Column("checks", sa.Integer, nullable=False),
         sa.Column("failed_checks", sa.Integer, nullable=False),
         sa.Column("at", sa.DateTime, nullable=False),
@@ -211,6 +211,9 @@ def _outcome(row: Any, runs: dict[str, int], batches: dict[str, int]) -> dict[st
     }  # fmt: skip
 
 
+_ORDER = ("plan", "mirror", "stage", "extract", "validate", "publish")
+
+
 def _follow(
     states: dict[tuple[int, int], dict[str, Any]], row: Any, runs: dict[str, int], batches: dict[str, int],
     made_in: dict[str, int],
@@ -223,8 +226,12 @@ def _follow(
         "sources": 0, "listed": "", "seen": "",
     })  # fmt: skip
     good = row["outcome"] in ("ok", "ok_empty")
+    if good and row["again"] and _is_further(state, row, batches):
+        return
     done = good and row["stage"] == "publish"
-    settled = row["outcome"] in ("corrupt_upstream", "bad_frame", "extraction_failed", "not_in_archive")
+    settled = row["outcome"] in ("corrupt_upstream", "bad_frame", "extraction_failed") or (
+        (row["stage"], row["outcome"]) == ("plan", "not_in_archive")
+    )
     if row["stage"] == "mirror" and good:
         state |= {"sha256": bytes.fromhex(row["sha256"]) if row["sha256"] else None, "size": row["size"]}
     if done:
@@ -233,6 +240,13 @@ def _follow(
     state |= {"stage": row["stage"], "outcome": row["outcome"], "at": row["at"], "to_do": not (done or settled),
               "failures": int(not good), "dag_run_id": runs[row["dag_run"]],
               "batch_id": batches[row["batch"]]}  # fmt: skip
+
+
+def _is_further(state: dict[str, Any], row: Any, batches: dict[str, int]) -> bool:
+    # A run that found the work of another done does not take a frame back.
+    if state.get("batch_id") != batches[row["batch"]] or state["outcome"] not in ("ok", "ok_empty"):
+        return False
+    return _ORDER.index(state["stage"]) > _ORDER.index(row["stage"])
 
 
 def _count(connection: sa.Connection, tables: Any) -> None:
