@@ -100,7 +100,10 @@ def _with_the_store(ledger: Ledger, known: Known) -> list[str]:
     if not url:
         config = StackConfig.load()
         if config.with_hdfs and LocalStack(config).supervisor.processes() is None:
-            console.print("Not compared with the catalogue's folders: the stack does not run, and with it HDFS.")
+            # Not among what a script reads.
+            Console(stderr=True).print(
+                "Not compared with the catalogue's folders: the stack does not run, and with it HDFS.", soft_wrap=True
+            )
             return []
         url = config.stage_url
     try:

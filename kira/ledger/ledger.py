@@ -124,7 +124,7 @@ class Ledger:
         """Keep on record that an attempt ended, and why it failed if it did."""
         ended = update(AttemptTable).where(AttemptTable.id == number)
         with self.database.alone() as connection:
-            connection.execute(ended.values(ended=_now(), size=size, error=error[:2000]))
+            connection.execute(ended.values(ended=_now(), size=size, error=_text(error, 2000)))
 
     def add_attempt(
         self, context: Context, stage: Stage, frames: int, began: datetime, ended: datetime, size: int = 0
@@ -587,6 +587,11 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+def _text(text: str, most: int) -> str:
+    # What a damaged file holds may be quoted in a reason: PostgreSQL takes no zero bytes, neither takes half a letter.
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")[:most]
+
+
 def _in_hand(row: Any) -> bool:
     return bool(row.retrying) or (Outcome(row.outcome).good and row.stage != Stage.PUBLISH)
 
@@ -605,7 +610,7 @@ def _why(row: Any) -> str:
 def _outcome(run: int, batch: int, stage: Stage, number: int, record: Record, at: datetime) -> dict[str, Any]:
     return {
         "dag_run_id": run, "batch_id": batch, "stage": stage.value, "frame": number, "outcome": record.outcome.value,
-        "reason": record.reason[:2000], "attempts": 1, "retrying": record.retrying, "again": record.again,
+        "reason": _text(record.reason, 2000), "attempts": 1, "retrying": record.retrying, "again": record.again,
         "size": record.size, "sha256": record.sha256, "sources": record.sources, "seconds": record.seconds,
         "checks": record.checks, "failed_checks": record.failed_checks, "at": at,
     }  # fmt: skip
@@ -628,8 +633,12 @@ def _forget_later_stages(
     connection: Connection, run: int, batch: int, stage: Stage, records: dict[int, Record]
 ) -> None:
     # Tried again, a frame stopped earlier than before: what later stages said of it in this run does not hold.
+    # Except that its rows are in the catalogue, if they are.
     later = [s.value for s in _STAGES[_STAGES.index(stage) + 1 :]]
     stopped = [number for number, record in records.items() if not record.outcome.goes_on]
+    in_catalogue = select(FrameTable.frame).where(
+        FrameTable.frame == OutcomeTable.frame, FrameTable.published_batch_id == batch
+    )
     for part in chunks(stopped):
         connection.execute(
             delete(OutcomeTable).where(
@@ -637,6 +646,7 @@ def _forget_later_stages(
                 OutcomeTable.batch_id == batch,
                 OutcomeTable.stage.in_(later),
                 OutcomeTable.frame.in_(part),
+                ~and_(OutcomeTable.stage == Stage.PUBLISH.value, in_catalogue.exists()),
             )
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from kira.ledger.frames import counted
 from kira.ledger.ledger import Ledger
@@ -262,7 +262,8 @@ def _unpublished(connection: Any, row: Any, release: Release) -> Unpublished:
     log = connection.execute(
         select(AttemptTable.log)
         .where(AttemptTable.dag_run_id == row.dag_run_id, AttemptTable.batch_id == row.batch_id)
-        .order_by(AttemptTable.began.desc())
+        # Of the stage where it is; a frame that was planned and no more has none there.
+        .order_by((AttemptTable.stage == row.stage).desc(), AttemptTable.began.desc())
         .limit(1)
     ).scalar()
     reason, advice = _words(row, told or "")
@@ -298,8 +299,10 @@ def check(ledger: Ledger, known: Known) -> list[str]:
     - A frame that is said to be published has a publish outcome of that batch.
     """
     selection = Selection(Release.parse(known.release))
-    wrong = _check_tallies(ledger, known) + status(ledger, known.id, selection).disagreements()
-    with ledger.database.reading() as connection:
+    wrong = status(ledger, known.id, selection).disagreements()
+    # What is recorded meanwhile is in all of it or in none.
+    with ledger.database.snapshot() as connection:
+        wrong += _check_tallies(connection, known)
         here = FrameTable.catalogue_id == known.id
         told = select(OutcomeTable.frame).where(
             OutcomeTable.frame == FrameTable.frame, OutcomeTable.batch_id == FrameTable.batch_id,
@@ -331,19 +334,18 @@ def check(ledger: Ledger, known: Known) -> list[str]:
     return wrong
 
 
-def _check_tallies(ledger: Ledger, known: Known) -> list[str]:
+def _check_tallies(connection: Connection, known: Known) -> list[str]:
     names = ("run", "camcol", "band", "stage", "outcome", "retrying", "published", "withdrawn", "to_do")
     sums = ("frames", "sources", "size")
     query = select(*(getattr(TallyTable, name) for name in (*names, *sums)))
-    with ledger.database.reading() as connection:
-        kept = {
-            tuple(row[:9]): tuple(int(n) for n in row[9:])
-            for row in connection.execute(query.where(TallyTable.catalogue_id == known.id)) if any(row[9:])
-        }  # fmt: skip
-        true = {
-            (*row[:5], *map(bool, row[5:9])): tuple(int(n) for n in row[9:])
-            for row in connection.execute(counted(known.id))
-        }
+    kept = {
+        tuple(row[:9]): tuple(int(n) for n in row[9:])
+        for row in connection.execute(query.where(TallyTable.catalogue_id == known.id)) if any(row[9:])
+    }  # fmt: skip
+    true = {
+        (*row[:5], *map(bool, row[5:9])): tuple(int(n) for n in row[9:])
+        for row in connection.execute(counted(known.id))
+    }
     return [
         f"{known.archive} {known.release}: run {key[0]}, camcol {key[1]}, band {key[2]}, {key[3]} {key[4]}: the "
         f"tally says {kept.get(key, (0, 0, 0))[0]:,} frames, and there are {true.get(key, (0, 0, 0))[0]:,}."
