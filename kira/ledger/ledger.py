@@ -350,12 +350,6 @@ class Ledger:
                     break
                 start = rows[-1].frame + 1
 
-    def count_to_do(self, catalogue: int, selection: Selection) -> int:
-        """How many frames `to_do` gives."""
-        from kira.ledger.status import tallied
-
-        return sum(row.frames for row in tallied(self, catalogue, selection) if row.to_do)
-
     # -- claims
 
     def published(self, archive: str, release: str, profile: str) -> dict[str, set[str]]:

@@ -54,7 +54,7 @@ class Plan:
     left : int
         Of those, the ones that wait for the next run: one run takes so many batches and no more.
     elsewhere : int
-        Of those, the ones that another run is at work on.
+        Of those, the ones that another run is at work on, as far as the plan came.
     missing : int
         Frames asked for by name that the archive does not have.
     new, changed, withdrawn, returned, lost : int
@@ -206,8 +206,8 @@ def _cut(
         str(selection), services.archive.name, str(selection.release), parameters.slug, found=counts["found"],
         published=counts["published"], settled=counts["settled"],
     )  # fmt: skip
-    todo = services.ledger.count_to_do(catalogue, selection)
-    size = asked.batch_size or min(max(SMALLEST_BATCH, -(-todo // asked.max_batches)), LARGEST_BATCH)
+    to_do = counts["to_do"]
+    size = asked.batch_size or min(max(SMALLEST_BATCH, -(-to_do // asked.max_batches)), LARGEST_BATCH)
     live = cache(is_live)
     batches: list[str] = []
 
@@ -216,7 +216,7 @@ def _cut(
 
     waiting: dict[str, list[ToDo]] = {}
     why: Counter[str] = Counter()
-    elsewhere = left = 0
+    elsewhere = 0
     for one in services.ledger.to_do(catalogue, selection):
         if within is not None and not within(number_of(one.frame)):
             continue
@@ -225,17 +225,17 @@ def _cut(
             continue
         kind = _kind(one)
         if kind not in waiting and len(batches) + len(waiting) >= asked.max_batches:
-            left += 1
-            continue
+            break  # the rest, of which there may be millions, waits for the next run
         chunk = waiting.setdefault(kind, [])
         chunk.append(one)
         why[one.why] += 1
         if len(chunk) == size:
             batches.append(write(waiting.pop(kind)))
     batches += [write(chunk) for chunk in waiting.values()]
+    planned = sum(why.values())
     return replace(
-        done, planned=sum(why.values()), left=left, elsewhere=elsewhere, why=dict(why), to_write=len(batches),
-        batches=[] if asked.dry_run else batches,
+        done, planned=planned, left=to_do - planned - elsewhere, elsewhere=elsewhere, why=dict(why),
+        to_write=len(batches), batches=[] if asked.dry_run else batches,
     )  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def _kind(one: ToDo) -> str:
 def counts_of(
     services: Services, catalogue: int, selection: Selection, within: Callable[[int], bool] | None
 ) -> dict[str, int]:
-    """Frames of a selection that the archive has, that are published and unchanged, and that failed for good."""
+    """Frames of a selection that the archive has, that are published and unchanged, failed for good, or to do."""
     rows = tallied(services.ledger, catalogue, selection, within)
     there = [row for row in rows if not row.withdrawn and (row.stage, row.outcome) != _NOT_THERE]
     finished = [row for row in there if not row.to_do]
@@ -261,6 +261,7 @@ def counts_of(
     return {
         "found": sum(row.frames for row in there),
         "published": sum(row.frames for row in good),
+        "to_do": sum(row.frames for row in there if row.to_do),
         "settled": sum(row.frames for row in finished) - sum(row.frames for row in good),
     }
 
