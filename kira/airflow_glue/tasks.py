@@ -226,6 +226,13 @@ def _is_dry() -> bool:
     return bool(_context()["params"].get("dry_run"))
 
 
+def _cost_uri(services: Services) -> str:
+    path = report_path(services.archive.name, str(_context()["dag_run"].run_id), "cost")
+    if not services.store.exists(path):
+        raise summary.RunIncomplete("The dry run has no result: see why its first task failed.")
+    return services.store.uri(path)
+
+
 def _tell_cost(services: Services, client: ArchiveClient, selection: Selection) -> None:
     found = cost(services.ledger, client, selection, Parameters().slug, log.info)
     path = report_path(services.archive.name, str(_context()["dag_run"].run_id), "cost")
@@ -314,12 +321,14 @@ def run_publish(uri: str) -> str:
 
 
 def run_summary() -> str:
-    """Write the run's report; returns the catalogue's URI."""
+    """Write the run's report; returns the catalogue's URI, or that of what a dry run found."""
     with _told():
         request = _request()
-        if request is None or _is_dry():
+        if request is None:
             return ""
         services = _services(Settings.from_environment(), request)
+        if _is_dry():
+            return _cost_uri(services)
         return str(summary.summarize(services, str(_context()["dag_run"].run_id))["catalogue"])
 
 

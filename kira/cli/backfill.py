@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
 
 from kira.airflow_glue.request import Request
 from kira.cli.archives import check_archive, find_source
@@ -106,11 +107,21 @@ def create(
             "run_backwards": backwards, "max_active_runs": max_active_runs, "reprocess_behavior": reprocess,
             "dag_run_conf": conf | {"archive": source.connection_id},
         }  # fmt: skip
-        made = api.call("POST", "/backfills", json=body)
+        made = _create(api, body)
         console.print(
             f"Backfill {made['id']} takes {', '.join(map(str, releases))} from {source.archive.name}, "
             f"{max_active_runs} at a time. See kira backfill show.", soft_wrap=True,
         )  # fmt: skip
+
+
+# Airflow refuses rather than waits where SQLite is held by one of its own processes.
+@retry(
+    retry=retry_if_exception_message(match=".* 503 Database is locked"), stop=stop_after_delay(60),
+    wait=wait_random(1, 3), reraise=True,
+)  # fmt: skip
+def _create(api: AirflowApi, body: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = api.call("POST", "/backfills", json=body)
+    return made
 
 
 _CONF = ("runs", "camcols", "fields", "bands", "sky")

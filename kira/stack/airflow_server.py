@@ -56,7 +56,8 @@ def environment(config: StackConfig) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": config.url("airflow") + "/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        # SQLite gives up waiting for another process after 5 s, which a busy machine can take.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
         "AIRFLOW__API__HOST": HOST,
         "AIRFLOW__API__PORT": str(config.ports["airflow"]),
         "AIRFLOW__API__BASE_URL": config.url("airflow"),

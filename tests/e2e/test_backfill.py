@@ -14,7 +14,7 @@ from kira.sample import SampleSpec, write_sample
 from kira.sdss import ALL_RELEASES, Release
 from kira.stack import airflow_server
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3000)]
 DAG = "sdss_backfill"
 DR7, DR12 = (str(Release(number).date) for number in (7, 12))
 
@@ -50,7 +50,7 @@ def runs(observatory: Observatory) -> dict[str, dict[str, Any]]:
     return {names[run["logical_date"][:10]]: run for run in found if run["logical_date"]}
 
 
-def wait(observatory: Observatory, seconds: float = 600) -> dict[str, str]:
+def wait(observatory: Observatory, seconds: float = 1200) -> dict[str, str]:
     """States of all runs by release, when the backfill has ended."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

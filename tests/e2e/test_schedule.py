@@ -18,7 +18,7 @@ from kira.errors import StackError
 from kira.ledger import Outcome, Stage
 from kira.sample import SampleSpec, write_sample
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 FOLLOWER, SCHEDULED = "my_follower", "every_minute"
 
 
