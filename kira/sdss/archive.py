@@ -20,7 +20,7 @@ from kira.errors import ArchiveUnavailable, InvalidInput, NotInArchive
 from kira.sdss.fetcher import Fetcher
 from kira.sdss.identifiers import FrameId, frames_folder
 from kira.sdss.index_page import IndexEntry
-from kira.sdss.listing import Folder, Listed, in_order, read_checksums
+from kira.sdss.listing import ExpectedFolder, Folder, Listed, in_order, read_checksums
 from kira.sdss.positions import FieldPositions, FieldsByPlace
 from kira.sdss.quoting import quoted
 from kira.sdss.releases import ALL_RELEASES, Release, Service
@@ -221,7 +221,7 @@ class ArchiveClient:
             root = f"{self.archive.base(selection.release)}/{selection.release.frames_root}/"
             raise NotInArchive(f"Archive {self.archive.name} has no {selection.release}: there is no {root}")
 
-    def folders_from_run_list(self, selection: Selection) -> Iterator[Folder]:
+    def folders_from_run_list(self, selection: Selection) -> Iterator[ExpectedFolder]:
         """Folders of frames that should exist by the `runList.par` of a release from DR8, asking one file only.
 
         Sizes, dates and checksums are not known then.

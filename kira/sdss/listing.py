@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TypeVar
 
 from kira.errors import InvalidInput
-from kira.sdss.identifiers import FrameId
+from kira.sdss.identifiers import Band, FrameId
 from kira.sdss.releases import Release
 
 _LONGEST = {"size": 24, "date": 32, "sha1": 40}  # of what goes into a fingerprint
@@ -83,6 +83,50 @@ class Folder:
             facts = f"{one.frame.field} {one.frame.band} {one.fingerprint}\n"
             hasher.update(facts.encode(errors="replace"))
         return hasher.hexdigest()
+
+    @property
+    def count(self) -> int:
+        """How many frames are listed."""
+        return len(self.listed)
+
+
+@dataclass(frozen=True)
+class ExpectedFolder:
+    """The frames of one camera column of one run that should exist by a run list, which says nothing of single files.
+
+    Used like a `Folder`. The frames are made only when they are asked for: a run list speaks of millions, and mostly
+    of the same as last time.
+
+    Parameters
+    ----------
+    release : Release
+    run, rerun, camcol : int
+    fields : tuple of int
+    bands : tuple of str
+    """
+
+    release: Release
+    run: int
+    rerun: int
+    camcol: int
+    fields: tuple[int, ...]
+    bands: tuple[Band, ...]
+
+    @cached_property
+    def listed(self) -> tuple[Listed, ...]:
+        """Frames in the order of `FrameId`."""
+        place = (self.release, self.run, self.rerun, self.camcol)
+        return tuple(Listed(FrameId(*place, field, band)) for field in self.fields for band in self.bands)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what is expected: if it is the same, nothing has changed."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
+
+    @property
+    def count(self) -> int:
+        """How many frames are expected."""
+        return len(self.fields) * len(self.bands)
 
 
 def read_checksums(text: str) -> dict[str, str]:

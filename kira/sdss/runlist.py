@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kira.errors import InvalidInput
 from kira.sdss.identifiers import FrameId
-from kira.sdss.listing import Folder, Listed
+from kira.sdss.listing import ExpectedFolder
 from kira.sdss.positions import FieldsByPlace
 from kira.sdss.quoting import quoted
 from kira.sdss.selection import Selection
@@ -91,7 +91,7 @@ def read_run_list(text: str) -> tuple[ImagingRun, ...]:
 
 def folders_from_run_list(
     runs: Iterable[ImagingRun], selection: Selection, in_sky: FieldsByPlace | None = None
-) -> Iterator[Folder]:
+) -> Iterator[ExpectedFolder]:
     """Folders of frames of a selection that exist by a run list: reduced, of the release's rerun, in order.
 
     Parameters
@@ -103,7 +103,7 @@ def folders_from_run_list(
     """
     release = selection.release
     asked = (r for r in runs if r.done and r.rerun in release.reruns and r.run in selection.runs)
-    bands = sorted(selection.bands)
+    bands = tuple(sorted(selection.bands))
     for run in sorted(asked, key=lambda r: (r.run, r.rerun)):
         fields = [f for f in range(run.first_field, run.last_field + 1) if f in selection.fields]
         for camcol in (c for c in range(1, 7) if c in selection.camcols):
@@ -111,8 +111,7 @@ def folders_from_run_list(
             if in_sky is not None and place not in in_sky:
                 continue
             here = fields if in_sky is None else [f for f in fields if f in in_sky[place]]
-            frames = (FrameId(release, run.run, run.rerun, camcol, field, band) for field in here for band in bands)
-            yield Folder(release, run.run, run.rerun, camcol, tuple(map(Listed, frames)))
+            yield ExpectedFolder(release, run.run, run.rerun, camcol, tuple(here), bands)
 
 
 def frames_from_run_list(runs: Iterable[ImagingRun], selection: Selection) -> Iterator[FrameId]:

@@ -8,7 +8,7 @@ is noted and reported.
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kira.errors import InvalidInput
@@ -16,7 +16,7 @@ from kira.ledger import Reconciled
 from kira.ledger.numbers import camcol_of, field_of, in_selection, run_of
 from kira.sdss import FrameId, Numbers, Selection
 from kira.sdss.archive import ArchiveClient
-from kira.sdss.listing import Folder, in_order
+from kira.sdss.listing import ExpectedFolder, Folder, in_order
 from kira.sdss.positions import FieldsByPlace
 from kira.stages.places import mirror_folder
 from kira.stages.work import Services
@@ -73,6 +73,7 @@ def reconcile(
     scope = _scope(selection, within)
     whole = selection.fields.everything and len(selection.bands) == 5 and within is None
     before = ledger.folders(catalogue)
+    listing: Iterator[Folder | ExpectedFolder]
     listing = client.folders_from_run_list(selection) if by_run_list else client.folders(selection)
     sums, gone, missing, seen = Reconciled(), list[FrameId](), list[FrameId](), set[tuple[int, int, int]]()
     named: list[FrameId] = []
@@ -83,7 +84,7 @@ def reconcile(
         seen.add(place)
         hashes = (folder.digest, _digest(mirrored)) if whole else None
         if hashes is not None and before.get(place) == hashes:
-            sums += Reconciled(listed=len(folder.listed))
+            sums += Reconciled(listed=folder.count)
         else:
             listed = {one.frame: one.fingerprint for one in folder.listed}
             found, withdrawn = ledger.reconcile(
@@ -91,10 +92,10 @@ def reconcile(
             )
             sums += found
             gone += withdrawn
-        frames = [one.frame for one in folder.listed]
         if by_name:
-            named += frames
+            named += (one.frame for one in folder.listed)
         elif not by_run_list:
+            frames = [one.frame for one in folder.listed]
             missing += missing_frames(replace(selection, runs=Numbers()), frames)
     if not by_run_list:
         for place in sorted(_asked_folders(ledger.known_folders(catalogue), selection, fields) - seen):
@@ -120,7 +121,7 @@ def _scope(selection: Selection, within: Callable[[int], bool] | None) -> Callab
     return lambda number: in_selection(number, selection) and within(number)
 
 
-def _mirrored(services: Services, folder: Folder) -> dict[FrameId, int]:
+def _mirrored(services: Services, folder: Folder | ExpectedFolder) -> dict[FrameId, int]:
     """Frames of a folder that are in S3, and their bytes."""
     prefix = mirror_folder(services.archive, folder.release, folder.run, folder.rerun, folder.camcol)
     found = {}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kira.sdss import Selection
-from kira.sdss.listing import Folder
+from kira.sdss.listing import ExpectedFolder
 from kira.sdss.runlist import ImagingRun, folders_from_run_list, read_run_list
 
 
@@ -14,7 +14,7 @@ class RunListArchive:
     def __init__(self, run_list: Path) -> None:
         self.runs: tuple[ImagingRun, ...] = read_run_list(run_list.read_text())
 
-    def folders_from_run_list(self, selection: Selection) -> Iterator[Folder]:
+    def folders_from_run_list(self, selection: Selection) -> Iterator[ExpectedFolder]:
         return folders_from_run_list(self.runs, selection)
 
     def fields_in_sky(self, _selection: Selection) -> None:
