@@ -73,13 +73,15 @@ def reconcile(
     scope = _scope(selection, within)
     whole = selection.fields.everything and len(selection.bands) == 5 and within is None
     before = ledger.folders(catalogue)
-    listing: Iterator[Folder | ExpectedFolder]
-    listing = client.folders_from_run_list(selection) if by_run_list else client.folders(selection)
     sums, gone, missing, seen = Reconciled(), list[FrameId](), list[FrameId](), set[tuple[int, int, int]]()
     named: list[FrameId] = []
     # A patch of sky names no frame, and a run list knows of none that are missing.
     by_name = selection.by_name and within is None and not by_run_list
-    for folder, mirrored in in_order(lambda one: (one, _mirrored(services, one)), listing, _THREADS):
+
+    def with_mirror(folder: Folder | ExpectedFolder) -> tuple[Folder | ExpectedFolder, dict[FrameId, int]]:
+        return folder, _mirrored(services, folder)
+
+    for folder, mirrored in in_order(with_mirror, _listing(client, selection, by_run_list), _THREADS):
         place = (folder.run, folder.rerun, folder.camcol)
         seen.add(place)
         hashes = (folder.digest, _digest(mirrored)) if whole else None
@@ -107,6 +109,13 @@ def reconcile(
         log.warning("%s was listed by archive %s, and is not any more", frame, services.archive.name)
     known = ledger.known(catalogue, missing)
     return Found(sums, [frame for frame in missing if frame not in known], gone, within)
+
+
+def _listing(client: ArchiveClient, selection: Selection, by_run_list: bool) -> Iterator[Folder | ExpectedFolder]:
+    if by_run_list:
+        yield from client.folders_from_run_list(selection)
+    else:
+        yield from client.folders(selection)
 
 
 def _in_fields(fields: FieldsByPlace) -> Callable[[int], bool]:
