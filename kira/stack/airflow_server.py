@@ -86,6 +86,9 @@ def environment(config: StackConfig) -> dict[str, str]:
         # Spark looks here before it looks at the PATH, where Java was checked.
         "JAVA_HOME": str(Path(shutil.which("java") or "/usr/bin/java").resolve().parents[1]),
         "KIRA_STACK": str(config.home),
+        # Airflow's processes give themselves titles. Written over their environment, where KIRA_STACK is, they would
+        # not be known as the stack's any more, and one that outlived its supervisor would keep its port for ever.
+        "SPT_NOENV": "1",
     }  # fmt: skip
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     return kept | system | kira | airflow

@@ -120,6 +120,12 @@ class Machine:
             killed += len(processes)
         return killed
 
+    def listening(self) -> set[int]:
+        """Ports of the stack on which somebody listens, whoever that is."""
+        ports = set(self.stack.config.used_ports.values())
+        found = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr}
+        return ports & found
+
     def pipeline(self, source: Source) -> Pipeline:
         """Where the archive's frames went, for those who look at it."""
         config = self.stack.config
