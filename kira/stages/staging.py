@@ -35,12 +35,12 @@ def stage(services: Services, attempt: Attempt, manifest: Manifest, *, threads: 
     def work(entry: Entry) -> tuple[Entry, Record]:
         began = time.monotonic()
         facts = facts_of(entry)
-        if services.store.size(entry.staged) == facts.plain_size:
+        if _is_there(services, entry.staged, facts):
             return entry, Record(entry.frame, Outcome.OK, again=True, size=facts.plain_size, seconds=0.0,
                                  sha256=facts.plain_sha256)  # fmt: skip
         packed = services.mirror.get(entry.key, facts.sha256)
         aside = handed_over(manifest, entry.frame, facts.plain_sha256)
-        if services.store.size(aside) != facts.plain_size:
+        if not _is_there(services, aside, facts):
             services.store.write(aside, unpack(packed, entry.frame.file_name))
         _check(services, aside, facts.plain_sha256)
         services.store.rename(aside, entry.staged, overwrite=True)
@@ -55,6 +55,11 @@ def facts_of(entry: Entry) -> Mirrored:
     if entry.size is None or entry.sha256 is None or entry.plain_size is None or entry.plain_sha256 is None:
         raise ChecksumMismatch(f"{entry.frame} came to this stage without its SHA-256: run the mirror stage again.")
     return Mirrored(entry.size, entry.sha256, entry.plain_size, entry.plain_sha256)
+
+
+def _is_there(services: Services, path: str, facts: Mirrored) -> bool:
+    # Of the length alone one cannot tell that HDFS has lost the blocks; found done for ever, it would never come back.
+    return services.store.size(path) == facts.plain_size and not services.store.is_lost(path)
 
 
 def _check(services: Services, path: str, sha256: str) -> None:

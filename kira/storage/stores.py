@@ -92,6 +92,10 @@ class Store(ABC):
     def size(self, path: str) -> int | None:
         """Length of a file in bytes, 0 for a folder, None where there is nothing."""
 
+    def is_lost(self, path: str) -> bool:  # noqa: ARG002
+        """Whether a file that is listed cannot be read at all: HDFS goes on listing what has lost all its replicas."""
+        return False
+
     @abstractmethod
     def rename(self, source: str, target: str, *, overwrite: bool = False) -> None:
         """Move a file or folder in one step; StorageError if the target is there and may not be replaced."""
@@ -200,6 +204,14 @@ class HdfsStore(Store):
         with _storage_errors(self.uri(path), "read"):
             content: bytes = self.client.read(self._at(path)).read()
         return content
+
+    @override
+    def is_lost(self, path: str) -> bool:
+        try:
+            self.client.read(self._at(path)).read(1)
+        except (OSError, RuntimeError):
+            return True
+        return False
 
     @override
     def size(self, path: str) -> int | None:
