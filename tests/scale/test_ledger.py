@@ -35,7 +35,7 @@ def planned(url: str, folder: Path, run_list: Path, run: str, *arguments: str) -
     command = [sys.executable, str(Path(__file__).with_name("planner.py")), url, str(folder), str(run_list), run]
     done = subprocess.run([*command, *arguments], check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)
-    print(run, found)
+    print(run, {name: value for name, value in found.items() if name != "uris"})
     return found
 
 
