@@ -101,6 +101,8 @@ class Ledger:
                     )  # fmt: skip
                     changes[number] = old, after(old, what)
                 write_states(connection, catalogue, changes)
+                if stage is Stage.MIRROR:
+                    _mirror_is_another(connection, catalogue, by_number)
 
     @contextmanager
     def attempt(self, context: Context, stage: Stage, frames: int) -> Iterator[Work]:
@@ -643,6 +645,20 @@ def _forget_later_stages(
                 ~and_(OutcomeTable.stage == Stage.PUBLISH.value, in_catalogue.exists()),
             )
         )
+
+
+def _mirror_is_another(connection: Connection, catalogue: int, records: dict[int, Record]) -> None:
+    # The mirror is to be compared again, even if it should be found as it was before: then it has lost what was stored.
+    stored = {number // 10**5 for number, record in records.items() if record.outcome.good and not record.again}
+    for place in stored:
+        connection.execute(
+            update(FolderTable)
+            .where(
+                FolderTable.catalogue_id == catalogue, FolderTable.run == place // 10**5,
+                FolderTable.rerun == place // 10 % 10**4, FolderTable.camcol == place % 10,
+            )
+            .values(mirror="")
+        )  # fmt: skip
 
 
 def _outcome_rows() -> Select[Any]:

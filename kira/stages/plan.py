@@ -159,15 +159,20 @@ def plan(
     )  # fmt: skip
     with services.ledger.attempt(whole, Stage.PLAN, 0):
         bring_into_line(services, archive, release, parameters.slug)
-        found = reconcile(services, client, catalogue, selection, by_run_list=by_run_list)
         where = services.archive.base(selection.release)
+
+        def withdrawn(frames: Sequence[FrameId]) -> None:
+            for frame in frames[:20]:
+                log.warning("%s was listed by archive %s, and is not any more", frame, archive)
+            services.ledger.record(whole, Stage.PLAN, (
+                Record(f, Outcome.WITHDRAWN, f"{f} was listed in {where}/{f.folder}, and is not any more")
+                for f in frames
+            ))  # fmt: skip
+
+        found = reconcile(services, client, catalogue, selection, by_run_list=by_run_list, withdrawn=withdrawn)
         services.ledger.record(whole, Stage.PLAN, (
             Record(f, Outcome.NOT_IN_ARCHIVE, f"{f} was asked for, but is not listed in {where}/{f.folder}")
             for f in found.missing
-        ))  # fmt: skip
-        services.ledger.record(whole, Stage.PLAN, (
-            Record(f, Outcome.WITHDRAWN, f"{f} was listed in {where}/{f.folder}, and is not any more")
-            for f in found.withdrawn
         ))  # fmt: skip
         if again and not dry_run:
             _forget_bad_frames(services, services.ledger.try_again(catalogue, selection))
@@ -175,11 +180,15 @@ def plan(
             _cut(services, attempt, catalogue, selection, parameters, asked, found.within, is_live),
             missing=len(found.missing), **{name: getattr(found.sums, name) for name in _CHANGES},
         )  # fmt: skip
+        # Also those that an attempt of this task noticed that did not come to its end.
+        noticed = [row["frames"] for row in services.ledger.figures(attempt.dag_run) if row["outcome"] == _WITHDRAWN]
+        done = replace(done, withdrawn=sum(noticed))
     services.store.write(report_path(archive, attempt.dag_run, "plan"), json.dumps(asdict(done), indent=1).encode())
     log.info("%s", in_words(done))
     return done
 
 
+_WITHDRAWN = Outcome.WITHDRAWN.value
 _CHANGES = ("new", "changed", "withdrawn", "returned", "lost")
 
 

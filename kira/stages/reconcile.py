@@ -35,20 +35,23 @@ class Found:
     sums : Reconciled
     missing : list of FrameId
         Frames that should be there, that the archive does not list, and that it never did.
-    withdrawn : list of FrameId
-        Frames that it listed and does not list any more.
     within : callable or None
         Whether a key (see `kira.ledger.numbers`) is in the patch of sky that was asked for, if one was.
     """
 
     sums: Reconciled
     missing: list[FrameId]
-    withdrawn: list[FrameId]
     within: Callable[[int], bool] | None
 
 
 def reconcile(
-    services: Services, client: ArchiveClient, catalogue: int, selection: Selection, *, by_run_list: bool
+    services: Services,
+    client: ArchiveClient,
+    catalogue: int,
+    selection: Selection,
+    *,
+    by_run_list: bool,
+    withdrawn: Callable[[Sequence[FrameId]], None],
 ) -> Found:
     """Ask archive and mirror what they have of a selection, and write down what is new.
 
@@ -62,6 +65,9 @@ def reconcile(
     by_run_list : bool
         Take what should exist from the release's run list. It says nothing of single files, so that nothing is taken
         for withdrawn or missing then.
+    withdrawn : callable
+        Takes frames that the archive does not list any more, folder by folder: if this is interrupted, those that were
+        noticed are not noticed again.
 
     Raises
     ------
@@ -73,7 +79,7 @@ def reconcile(
     scope = _scope(selection, within)
     whole = selection.fields.everything and len(selection.bands) == 5 and within is None
     before = ledger.folders(catalogue)
-    sums, gone, missing, seen = Reconciled(), list[FrameId](), list[FrameId](), set[tuple[int, int, int]]()
+    sums, missing, seen = Reconciled(), list[FrameId](), set[tuple[int, int, int]]()
     named: list[FrameId] = []
     # A patch of sky names no frame, and a run list knows of none that are missing.
     by_name = selection.by_name and within is None and not by_run_list
@@ -89,11 +95,11 @@ def reconcile(
             sums += Reconciled(listed=folder.count)
         else:
             listed = {one.frame: one.fingerprint for one in folder.listed}
-            found, withdrawn = ledger.reconcile(
+            found, gone = ledger.reconcile(
                 catalogue, selection.release, place, listed, mirrored, None if by_run_list else scope, hashes
             )
             sums += found
-            gone += withdrawn
+            withdrawn(gone)
         if by_name:
             named += (one.frame for one in folder.listed)
         elif not by_run_list:
@@ -101,14 +107,12 @@ def reconcile(
             missing += missing_frames(replace(selection, runs=Numbers()), frames)
     if not by_run_list:
         for place in sorted(_asked_folders(ledger.known_folders(catalogue), selection, fields) - seen):
-            found, withdrawn = ledger.reconcile(catalogue, selection.release, place, {}, None, scope, None)
+            found, gone = ledger.reconcile(catalogue, selection.release, place, {}, None, scope, None)
             sums += found
-            gone += withdrawn
+            withdrawn(gone)
         missing += missing_frames(selection, named) if by_name else []
-    for frame in gone[:20]:
-        log.warning("%s was listed by archive %s, and is not any more", frame, services.archive.name)
     known = ledger.known(catalogue, missing)
-    return Found(sums, [frame for frame in missing if frame not in known], gone, within)
+    return Found(sums, [frame for frame in missing if frame not in known], within)
 
 
 def _listing(client: ArchiveClient, selection: Selection, by_run_list: bool) -> Iterator[Folder | ExpectedFolder]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from kira.errors import InvalidInput
+from kira.errors import ArchiveUnavailable, InvalidInput
 from kira.extraction import Parameters
 from kira.ledger import Context, Ledger, Outcome, Record, Stage
 from kira.ledger.states import FAILURE_BUDGET
@@ -491,9 +491,9 @@ def test_a_folder_that_is_gone_is_withdrawn_and_what_was_not_asked_for_is_not(se
     make(services, found)
     done = make(services, found[:1], Selection.parse("dr12", "94"))
     assert (done.found, done.withdrawn) == (1, 1)
-    assert make(services, found[:1], Selection.parse("dr12", "94", "1")).withdrawn == 0
-    assert make(services, [], Selection.parse("dr12", "94", "1", "12-20")).withdrawn == 0
-    assert make(services, found[:1], by_run_list=True).withdrawn == 0
+    assert make(services, found[:1], Selection.parse("dr12", "94", "1"), attempt=LATER).withdrawn == 0
+    assert make(services, [], Selection.parse("dr12", "94", "1", "12-20"), attempt=LATER).withdrawn == 0
+    assert make(services, found[:1], by_run_list=True, attempt=LATER).withdrawn == 0
     assert make(services, found).returned == 1
 
 
@@ -529,3 +529,54 @@ def test_the_sums_agree_after_all_of_it(services: Services, mirror: Mirror) -> N
     now = status(services.ledger, known.id, Selection(DR12))
     assert now.total == 60
     assert now.disagreements() == []
+
+
+class Cut(Listed):
+    """An archive that stops answering after its first folder."""
+
+    def folders(self, selection: Selection) -> Iterator[Folder]:
+        yield next(super().folders(selection))
+        raise ArchiveUnavailable("no answer")
+
+
+def test_what_an_attempt_noticed_that_did_not_come_to_its_end_is_in_the_plan(services: Services) -> None:
+    found = frames([11, 12]) + frames([11], run=99)
+    make(services, found)
+    cut = cast("ArchiveClient", Cut(found[1:]))
+    with pytest.raises(ArchiveUnavailable):
+        plan(services, LATER, cut, Selection(DR12), PARAMETERS)
+    assert make(services, found[1:], attempt=replace(LATER, number=2)).withdrawn == 1
+    (row,) = services.ledger.problems(LATER.dag_run, 10)
+    assert (row.frame, row.outcome) == (str(found[0]), Outcome.WITHDRAWN)
+    assert make(services, found[1:], attempt=Attempt("third")).withdrawn == 0
+
+
+@pytest.mark.parametrize("why", ["changed", "lost", "retried"])
+def test_what_a_run_at_work_has_in_hand_is_left_to_it_whatever_it_is_for(
+    services: Services, mirror: Mirror, why: str
+) -> None:
+    (frame,) = frames([11])
+    make(services, [frame], dates={frame: "2020"})
+    mirrored(services, mirror, frame, "ab" * 32, "date=2020")
+    published(services, frame)
+    dates = {frame: "2021" if why == "changed" else "2020"}
+    if why != "changed":
+        mirror.objects.clear()
+    assert make(services, [frame], dates=dates).planned == 1
+    if why == "retried":
+        context = Context("again", "shared", "dr12", PARAMETERS.slug, NOW.dag_run)
+        trying = Record(frame, Outcome.ARCHIVE_UNAVAILABLE, "no answer", retrying=True)
+        services.ledger.record(context, Stage.MIRROR, [trying])
+    for again in (False, True):
+        other = make(services, [frame], dates=dates, attempt=LATER, is_live=NOW.dag_run.__eq__, again=again)
+        assert (other.planned, other.elsewhere) == (0, 1)
+    assert make(services, [frame], dates=dates, attempt=LATER).planned == 1
+
+
+def test_a_dry_run_forgets_nothing(services: Services, mirror: Mirror) -> None:
+    (frame,) = frames([11])
+    make(services, [frame])
+    tell(services, Stage.EXTRACT, Outcome.BAD_FRAME, frame)
+    assert make(services, [frame], again=True, dry_run=True).settled == 1
+    assert mirror.forgotten == []
+    assert make(services, [frame]).settled == 1
