@@ -153,10 +153,16 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """URL of an empty database, on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger.db"
-    return new_database(request.getfixturevalue("postgresql"))
+    return _new_database(request.getfixturevalue("postgresql"))
 
 
-def new_database(server: str) -> str:
+@pytest.fixture
+def postgresql_database(postgresql: str) -> str:
+    """URL of an empty database of a real PostgreSQL server."""
+    return _new_database(postgresql)
+
+
+def _new_database(server: str) -> str:
     """URL of an empty database of a PostgreSQL server."""
     name = f"kira_{time.monotonic_ns()}"
     from sqlalchemy import create_engine, text
