@@ -7,19 +7,24 @@ which a random moment of an ingestion would hardly ever find.
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Undisturbed
-from harness import BATCH_SIZE, Driver, Reader, catalogue_of, whole
+from conftest import SPEC, Undisturbed
+from harness import BATCH_SIZE, Driver, Reader, batches, catalogue_of, table_of, whole
 from pipeline import Pipeline
 
+from kira.catalog import digest
 from kira.ledger import Ledger
 from kira.ledger.database import Database
+from kira.sample import write_sample
+from kira.sdss import FrameId
+from kira.sdss.archive import Archive
 from kira.stack.local import LocalStack
 from kira.storage import S3Mirror, open_store
 from kira.storage.stores import PosixStore
@@ -95,17 +100,21 @@ def killed_at(make: Make, name: str, last: int, run: int = 1) -> Any:
     return answer
 
 
+def choose(steps: list[str]) -> list[int]:
+    numbers = list(range(1, len(steps) + 1))
+    chosen = sorted(random.Random(SEED).sample(numbers, min(STEPS, len(numbers))))
+    print(f"KIRA_FAULT_SEED={SEED}: {len(steps)} steps, killed at {chosen}")
+    return chosen
+
+
 def test_killed_at_a_step_of_an_ingestion(
     make: Make, undisturbed: Undisturbed, tmp_path: Path, pipeline: Pipeline
 ) -> None:
     (tmp_path / "steps").mkdir()
     steps = killed_at(make, "steps", 10**9)
     whole(make("steps"), undisturbed.digest, undisturbed.frames)
-    numbers = list(range(1, len(steps) + 1))
-    chosen = sorted(random.Random(SEED).sample(numbers, min(STEPS, len(numbers))))
-    print(f"KIRA_FAULT_SEED={SEED}: {len(steps)} steps, killed at {chosen}")
     failures = []
-    for number in chosen:
+    for number in choose(steps):
         name = f"step-{number}"
         (tmp_path / name).mkdir()
         what = killed_at(make, name, number)
@@ -117,4 +126,75 @@ def test_killed_at_a_step_of_an_ingestion(
                 whole(after, undisturbed.digest, undisturbed.frames, reader=reader)
             except AssertionError as error:
                 failures.append(f"step {number} ({what}): {str(error)[:300]}")
+    assert failures == []
+
+
+@dataclass
+class Changing:
+    """A copy of the archive in which one frame is replaced by another version, and put back."""
+
+    folder: Path
+    other: Path
+
+    def put(self, version: str) -> None:
+        """Put the `old` or the `new` version of a frame in its place, with a date of its own."""
+        frame = FrameId.parse("dr7-40-009001-3-0011-r")
+        path = Path(frame.release.service) / frame.archive_path
+        aside = self.folder / "aside"
+        shutil.copyfile((self.other if version == "new" else self.folder.parent / "kept") / path, aside)
+        date = 1_700_000_000 if version == "new" else 1_600_000_000
+        os.utime(aside, (date, date))
+        aside.replace(self.folder / path)
+
+
+@pytest.fixture
+def changing(sample: Path, tmp_path: Path) -> Changing:
+    other = tmp_path / "other"
+    write_sample(replace(SPEC, seed=7, fields=1, bands=("r",)), other)
+    for name in ("archive", "kept"):
+        shutil.copytree(sample, tmp_path / name)
+    return Changing(tmp_path / "archive", other)
+
+
+def test_killed_at_a_step_of_a_replacement(
+    changing: Changing, servers: LocalStack, make: Make, tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    """A frame has changed in the archive: its rows are replaced in the file of its batch, whatever is killed."""
+    base = servers.serve_archive("changing", changing.folder)
+
+    def of_changing(name: str) -> Pipeline:
+        made = make(name)
+        archive = Archive(name, das=f"{base}/das", sas=f"{base}/sas")
+        return replace(made, services=replace(made.services, archive=archive), folder=changing.folder)
+
+    def ingested(name: str) -> Pipeline:
+        (tmp_path / name).mkdir()
+        changing.put("old")
+        made = of_changing(name)
+        assert Driver(made).run() == (2, True)
+        whole(made, undisturbed.digest, undisturbed.frames)
+        changing.put("new")
+        return made
+
+    first = ingested("changed")
+    steps = killed_at(of_changing, "changed", 10**9, run=2)
+    expected = digest(table_of(first.services.store, catalogue_of(first)))
+    assert expected != undisturbed.digest
+    whole(first, expected, undisturbed.frames)
+    failures = []
+    for number in choose(steps):
+        after = ingested(f"change-{number}")
+        folder = catalogue_of(after)
+        before = batches(after.services.store, folder)
+        with Reader(open_store(after.services.store.url), folder) as reader:
+            what = killed_at(of_changing, f"change-{number}", number, run=2)
+            try:
+                Driver(after, runs=2).until_done()
+                whole(after, expected, undisturbed.frames)
+            except AssertionError as error:
+                failures.append(f"step {number} ({what}): {str(error)[:300]}")
+        final = batches(after.services.store, folder)
+        for name, seen in reader.seen.items():
+            if not seen <= {before[name], final[name]}:
+                failures.append(f"step {number} ({what}): a reader saw {name} in a state that is neither old nor new")
     assert failures == []
