@@ -12,7 +12,7 @@ from kira.airflow_glue.request import Request
 from kira.cli.archives import check_archive, find_source
 from kira.cli.schedule import running_stack
 from kira.cli.stack import say
-from kira.errors import InvalidInput, KiraError, NotInArchive
+from kira.errors import InvalidInput, KiraError, NotInArchive, StackError
 from kira.extraction import Parameters
 from kira.ledger import Ledger
 from kira.sdss import ALL_RELEASES, Release
@@ -120,7 +120,15 @@ def create(
     wait=wait_random(1, 3), reraise=True,
 )  # fmt: skip
 def _create(api: AirflowApi, body: dict[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = api.call("POST", "/backfills", json=body)
+    try:
+        made: dict[str, Any] = api.call("POST", "/backfills", json=body)
+    except StackError as error:
+        if " 409 " in str(error):
+            raise KiraError(
+                "A backfill is at work already, and Airflow takes one at a time: see kira backfill show, or stop it with "
+                "kira backfill cancel."
+            ) from error
+        raise
     return made
 
 
