@@ -174,15 +174,16 @@ def plan(
             Record(f, Outcome.NOT_IN_ARCHIVE, f"{f} was asked for, but is not listed in {where}/{f.folder}")
             for f in found.missing
         ))  # fmt: skip
+        # Also those that an attempt of this task noticed that did not come to its end.
+        noticed = [row["frames"] for row in services.ledger.figures(attempt.dag_run) if row["outcome"] == _WITHDRAWN]
         if again and not dry_run:
             _forget_bad_frames(services, services.ledger.try_again(catalogue, selection))
         done = replace(
             _cut(services, attempt, catalogue, selection, parameters, asked, found.within, is_live),
-            missing=len(found.missing), **{name: getattr(found.sums, name) for name in _CHANGES},
+            missing=len(found.missing), **{name: getattr(found.sums, name) for name in _CHANGES} | {
+                "withdrawn": sum(noticed)
+            },
         )  # fmt: skip
-        # Also those that an attempt of this task noticed that did not come to its end.
-        noticed = [row["frames"] for row in services.ledger.figures(attempt.dag_run) if row["outcome"] == _WITHDRAWN]
-        done = replace(done, withdrawn=sum(noticed))
     services.store.write(report_path(archive, attempt.dag_run, "plan"), json.dumps(asdict(done), indent=1).encode())
     log.info("%s", in_words(done))
     return done
