@@ -125,7 +125,7 @@ def _create(api: AirflowApi, body: dict[str, Any]) -> dict[str, Any]:
     except StackError as error:
         if " 409 " in str(error):
             raise KiraError(
-                "A backfill is at work already, and Airflow takes one at a time: see kira backfill show, or stop it with "
+                "A backfill is at work already, and Airflow takes one at a time: see kira backfill show, or stop it by "
                 "kira backfill cancel."
             ) from error
         raise
