@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from pathlib import Path
 
 import pytest
 from archive_proxy import Proxy, cut, flipped, half_listing, login, page, shorter, slow, status, untouched, wrong_length
@@ -140,6 +141,29 @@ def test_wrong_bytes_every_time(
     mended(proxy)
     driver.run(again=True)
     whole(pipeline, undisturbed.digest, undisturbed.frames, reader=reader)
+
+
+@pytest.mark.ci
+def test_wrong_bytes_where_the_archive_publishes_checksums(
+    proxy: Proxy, driver: Driver, pipeline: Pipeline, undisturbed: Undisturbed, sample: Path, reader: Reader,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Damage is a mismatch then, said with both checksums, and may pass: all is well once the archive is."""
+    (published,) = sample.parent.glob("*.sha1sum")
+    beside = sample / "das/imaging/9001/40/corr/3" / published.name
+    beside.write_bytes(published.read_bytes())
+    try:
+        proxy.on(FRAME, flipped)
+        driver.run()
+        (reason,) = reasons(pipeline, Stage.MIRROR)
+        assert "came with SHA-1" in reason
+        assert "where the archive's own checksum file says" in reason
+        assert reason in caplog.text
+        mended(proxy)
+        driver.until_done()
+        whole(pipeline, undisturbed.digest, undisturbed.frames, reader=reader)
+    finally:
+        beside.unlink()
 
 
 def pipeline_slug() -> str:
