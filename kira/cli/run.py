@@ -23,9 +23,11 @@ from kira.stack.airflow_server import AirflowApi
 from kira.stack.config import StackConfig
 from kira.stack.local import LocalStack
 from kira.stages.plan import report_path
-from kira.storage import catalogue_folder, open_store
+from kira.storage import Store, catalogue_folder, open_store
 
 console = Console()
+_MOST_WAITS = 3
+"""For runs of others that have the frames."""
 
 
 def run(
@@ -79,12 +81,23 @@ def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
         console.print(f"Ingesting {what} from {_describe(source)}", style="bold", soft_wrap=True)
         started = {str(r): api.trigger(watch.DAG, conf | {"release": str(r)}) for r in source.releases}
         states = _follow(watch.Watch(config, api, ledger, store, source.archive.name, started, console))
-        reports = {}
-        for name, run_id in started.items():
-            try:
-                reports[name] = json.loads(store.read(report_path(source.archive.name, run_id, "report")))
-            except StorageError:
-                continue  # the run failed before its summary, which is said below
+        reports = _reports(store, source, started)
+        # A run that a power cut interrupted is taken up again by Airflow, and its frames are left to it.
+        for _ in range(_MOST_WAITS):
+            waiting = [name for name, one in reports.items() if one["plan"]["elsewhere"]]
+            if not waiting:
+                break
+            others = _at_work(api, source, waiting)
+            frames = sum(reports[name]["plan"]["elsewhere"] for name in waiting)
+            say(
+                f"{frames:,} frames are at work in another run ({', '.join(others.values()) or 'just ended'}): waiting."
+            )
+            if others:
+                _follow(watch.Watch(config, api, ledger, store, source.archive.name, others, console))
+            again = {name: api.trigger(watch.DAG, conf | {"release": name}) for name in waiting}
+            started |= again
+            states |= _follow(watch.Watch(config, api, ledger, store, source.archive.name, again, console))
+            reports |= _reports(store, source, again)
         synthetic = source.synthetic or any(one["synthetic"] for one in reports.values())
         report.show(console, reports, synthetic=synthetic)
         console.print(login(config), highlight=False, soft_wrap=True)
@@ -100,6 +113,28 @@ def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
             )
     finally:
         api.close()
+
+
+def _reports(store: Store, source: Source, runs: dict[str, str]) -> dict[str, Any]:
+    reports = {}
+    for name, run_id in runs.items():
+        try:
+            reports[name] = json.loads(store.read(report_path(source.archive.name, run_id, "report")))
+        except StorageError:
+            continue  # the run failed before its summary, which is said at the end
+    return reports
+
+
+def _at_work(api: AirflowApi, source: Source, releases: list[str]) -> dict[str, str]:
+    """Runs that are queued or at work on an archive, by release."""
+    wanted = {"state": ["queued", "running"], "limit": 100}
+    runs = api.call("GET", f"/dags/{watch.DAG}/dagRuns", params=wanted)["dag_runs"]
+    found = {}
+    for run in runs:
+        conf = run.get("conf") or {}
+        if conf.get("archive") == source.connection_id and conf.get("release") in releases:
+            found[str(conf["release"])] = str(run["dag_run_id"])
+    return found
 
 
 def _follow(watching: watch.Watch) -> dict[str, str]:
