@@ -32,7 +32,8 @@ stop: ## stop the local stack; its data stays
 status: ## say what runs, and where
 	@test -x .venv/bin/kira || { echo "Nothing was set up here, so nothing runs."; exit 0; } && .venv/bin/kira stack status
 
-test: lint test-unit test-integration test-e2e ## set up, and all tests: linters, unit, integration, end to end
+test: lint test-unit test-integration test-e2e ## set up, and all tests: linters, unit, integration, end to end, some faults
+	@$(MAKE) --no-print-directory test-faults FAULTS=ci KIRA_FAULT_MOMENTS=1 KIRA_FAULT_STEPS=5
 
 test-unit: ## the quick tests
 	@scripts/setup test
