@@ -31,8 +31,10 @@ def lose(servers: LocalStack, *nodes: str) -> None:
         servers.supervisor.start_process(node)
 
 
-@pytest.mark.ci
-@pytest.mark.parametrize(("doing", "path"), [("read", "/frames/"), ("write", "/aside/")], ids=["extract", "mirror"])
+@pytest.mark.parametrize(
+    ("doing", "path"), [pytest.param("read", "/frames/", marks=pytest.mark.ci), ("write", "/aside/")],
+    ids=["extract", "mirror"],
+)  # fmt: skip
 def test_a_datanode_is_killed_and_its_blocks_are_gone(
     doing: str, path: str, servers: LocalStack, moments: list[Moment], driver: Driver, pipeline: Pipeline,
     undisturbed: Undisturbed, reader: Reader,
@@ -72,9 +74,12 @@ def test_all_replicas_of_a_batch_s_files_are_lost(
         other.down()
 
 
-@pytest.mark.ci
 @pytest.mark.parametrize(
-    ("doing", "path"), [("write", "/aside/"), ("rename", "/aside/"), ("read", "/frames/"), ("rename", "/extracted")],
+    ("doing", "path"),
+    [
+        pytest.param("write", "/aside/", marks=pytest.mark.ci), ("rename", "/aside/"), ("read", "/frames/"),
+        pytest.param("rename", "/extracted", marks=pytest.mark.ci),
+    ],
     ids=["mirror", "stage", "extract", "publish"],
 )  # fmt: skip
 def test_the_namenode_is_killed(
@@ -90,8 +95,10 @@ def test_the_namenode_is_killed(
     whole(pipeline, undisturbed.digest, undisturbed.frames, reader=reader)
 
 
-@pytest.mark.ci
-@pytest.mark.parametrize(("doing", "path"), [("rename", "/aside/"), ("rename", "/extracted")], ids=["stage", "publish"])
+@pytest.mark.parametrize(
+    ("doing", "path"), [("rename", "/aside/"), pytest.param("rename", "/extracted", marks=pytest.mark.ci)],
+    ids=["stage", "publish"],
+)  # fmt: skip
 def test_safe_mode(
     doing: str, path: str, servers: LocalStack, moments: list[Moment], driver: Driver, pipeline: Pipeline,
     undisturbed: Undisturbed, reader: Reader, caplog: pytest.LogCaptureFixture,

@@ -9,7 +9,7 @@ from harness import Driver, Reader, whole
 from pipeline import Pipeline
 from postgres import Postgres
 
-pytestmark = [pytest.mark.faults, pytest.mark.ci]
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture
@@ -24,6 +24,7 @@ def ledger_url(postgres: Postgres) -> str:
     return postgres.url
 
 
+@pytest.mark.ci
 def test_restarted_in_the_middle_of_a_stage(
     postgres: Postgres, proxy: Proxy, driver: Driver, pipeline: Pipeline, undisturbed: Undisturbed, reader: Reader
 ) -> None:
@@ -34,7 +35,8 @@ def test_restarted_in_the_middle_of_a_stage(
 
 
 @pytest.mark.parametrize(
-    ("doing", "path"), [("rename", "/aside/"), ("read", "/frames/"), ("rename", "/extracted")],
+    ("doing", "path"),
+    [("rename", "/aside/"), ("read", "/frames/"), pytest.param("rename", "/extracted", marks=pytest.mark.ci)],
     ids=["stage", "extract", "publish"],
 )  # fmt: skip
 def test_away_until_the_third_try(

@@ -73,7 +73,6 @@ def test_down_for_longer_than_a_run(
     whole(pipeline, undisturbed.digest, undisturbed.frames, reader=reader)
 
 
-@pytest.mark.ci
 @pytest.mark.parametrize("operation", ["PutObject", "GetObject"])
 def test_killed_and_started_again_by_its_supervisor(
     operation: str, servers: LocalStack, s3_moments: At, driver: Driver, pipeline: Pipeline, undisturbed: Undisturbed,

@@ -175,7 +175,6 @@ def test_workers_are_killed_again_and_again(
     whole(pipeline, undisturbed.digest, undisturbed.frames, reader=reader)
 
 
-@pytest.mark.ci
 def test_a_worker_is_killed_for_its_memory(
     spark: Spark, small_memory: Callable[[psutil.Process], None], driver: Driver, pipeline: Pipeline,
     undisturbed: Undisturbed, reader: Reader,
