@@ -153,7 +153,7 @@ def _explain(frames: list[Unpublished], most: int) -> None:
         return
     table = Table(title="Frames that are not published", title_justify="left", show_lines=True)
     for name in ("frame", "stage", "state", "reason", "what to do"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "frame")
     for one in frames:
         state = Outcome.WITHDRAWN if one.withdrawn else RETRYING if one.retrying else one.outcome
         table.add_row(one.frame, one.stage, state.replace("_", " "), escape(one.reason), escape(one.advice))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from sqlalchemy import text
 
 from kira.cli import main
@@ -24,8 +25,9 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def kira(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """The command, as typed in a wide terminal."""
-    for name, value in {"KIRA_HOME": f"{tmp_path}/home", "COLUMNS": "400", "NO_COLOR": "1"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("KIRA_HOME", f"{tmp_path}/home")
+    # The module may have been imported before, and its console has the width of then.
+    monkeypatch.setattr("kira.cli.status.console", Console(width=400, no_color=True))
     for name in ("KIRA_LEDGER_URL", "KIRA_STAGE_URL", "AIRFLOW_PORT", "KIRA_PORT_BASE"):
         monkeypatch.delenv(name, raising=False)
 
