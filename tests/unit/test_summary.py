@@ -112,7 +112,7 @@ def test_frames_that_validation_holds_back_fail_the_run_after_the_report(service
     assert (report["frames"], report["stuck"]) == ({"not_valid": 2}, [])
 
 
-@pytest.mark.parametrize(("frames", "missing"), [(2, 0), (1, 1), (4, 2), (0, 0)])
+@pytest.mark.parametrize(("frames", "missing"), [(2, 0), (1, 1), (4, 2)])
 def test_sums_that_disagree_fail_the_run_after_the_report(services: Services, frames: int, missing: int) -> None:
     planned(services, frames, missing)
     tell(services, Stage.PLAN, Record(FR, Outcome.NOT_IN_ARCHIVE, "not listed"))
@@ -157,6 +157,13 @@ def test_what_an_earlier_attempt_of_the_same_run_did_counts(services: Services) 
     tell(services, Stage.PUBLISH, Record(FR, OK), Record(FU, OK))
     figures = summarize(services, RUN)["stages"]["mirror"]
     assert (figures["again"], figures["bytes"], figures["frame_seconds"]) == (1, 130, 2.5)
+
+
+def test_a_run_that_is_processed_again_has_the_outcomes_of_before(services: Services) -> None:
+    for stage in Stage:
+        tell(services, stage, Record(FR, OK, sources=7))
+    planned(services, 0)  # the plan of the second time found all of it published
+    assert summarize(services, RUN)["frames"] == {"published": 1}
 
 
 def test_a_run_with_nothing_to_do_is_complete(services: Services) -> None:
