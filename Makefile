@@ -33,7 +33,7 @@ status: ## say what runs, and where
 	@test -x .venv/bin/kira || { echo "Nothing was set up here, so nothing runs."; exit 0; } && .venv/bin/kira stack status
 
 test: lint test-unit test-integration test-e2e ## set up, and all tests: linters, unit, integration, end to end, some faults
-	@$(MAKE) --no-print-directory test-faults FAULTS=ci KIRA_FAULT_MOMENTS=1 KIRA_FAULT_STEPS=5
+	@$(MAKE) --no-print-directory test-faults FAULTS=quick
 
 test-unit: ## the quick tests
 	@scripts/setup test
@@ -47,10 +47,11 @@ test-e2e: ## Airflow's own scheduler from the archive to the catalogue
 	@scripts/setup test
 	@.venv/bin/python -m pytest tests/e2e
 
-test-faults: ## break real servers and processes on purpose, and see that nothing is lost (FAULTS=ci: the quicker part)
+test-faults: ## break real servers and processes on purpose, and see that nothing is lost (FAULTS=quick, ci: parts of it)
 	@scripts/setup test
-	@$(if $(filter ci,$(FAULTS)),KIRA_FAULT_MOMENTS=$${KIRA_FAULT_MOMENTS:-2} )\
-	  .venv/bin/python -m pytest $(if $(filter ci,$(FAULTS)),-m "faults and ci") tests/faults
+	@$(if $(FAULTS),KIRA_FAULT_MOMENTS=$${KIRA_FAULT_MOMENTS:-2} )\
+	  .venv/bin/python -m pytest $(if $(FAULTS),-m "faults and ci") \
+	  $(if $(filter quick,$(FAULTS)),tests/faults/test_archive.py tests/faults/test_hdfs.py,tests/faults)
 
 test-scale: ## millions of frames in the ledger, and 176,940 through Airflow's scheduler, none of them real (half an hour)
 	@scripts/setup test
