@@ -43,9 +43,9 @@ test-integration: ## real S3, HDFS and Spark
 	@scripts/setup test
 	@.venv/bin/python -m pytest -m integration tests/integration tests/unit
 
-test-e2e: ## Airflow's own scheduler from the archive to the catalogue
+test-e2e: ## Airflow's own scheduler from the archive to the catalogue (SLOW=1: with what takes many minutes)
 	@scripts/setup test
-	@.venv/bin/python -m pytest tests/e2e
+	@.venv/bin/python -m pytest $(if $(SLOW),,-m "not slow") tests/e2e
 
 test-faults: ## break real servers and processes on purpose, and see that nothing is lost (FAULTS=quick, ci: parts of it)
 	@scripts/setup test

@@ -80,6 +80,7 @@ def test_the_dags_can_be_serialized_anew(observatory: Observatory) -> None:
     assert observatory.api.call("GET", "/importErrors")["import_errors"] == []
 
 
+@pytest.mark.slow
 def test_two_release_dates(observatory: Observatory, sample: Path) -> None:
     """Both are published; what the archive does not have between them says so; a second backfill does nothing."""
     conf = {"archive": observatory.connect("past", sample)}
@@ -103,6 +104,7 @@ def test_two_release_dates(observatory: Observatory, sample: Path) -> None:
     assert published(observatory, "past") == before
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle(observatory: Observatory, sample: Path) -> None:
     """Cancelled while the first release is at work, and begun anew: all of it is published, once."""
     observatory.kira(

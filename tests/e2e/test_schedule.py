@@ -168,6 +168,7 @@ def test_what_is_left_is_taken_up_by_the_next_run(observatory: Observatory, samp
         observatory.api.run_state("sdss_ingest", f"{run}__next2")
 
 
+@pytest.mark.slow
 def test_the_archive_is_away_for_a_while(observatory: Observatory, sample: Path) -> None:
     """503 until the second try of the task: it is tried again, and all comes through."""
     sys.path.append(str(Path(__file__).parents[1] / "faults"))
