@@ -14,7 +14,7 @@ import pytest
 
 from kira.catalog import read_parts
 from kira.extraction import Parameters
-from kira.ledger import Ledger, OutcomeRow
+from kira.ledger import Ledger, OutcomeRow, Stage
 from kira.stack.airflow_server import AirflowApi
 from kira.stack.local import LocalStack
 from kira.storage import Store, catalogue_folder, open_store
@@ -56,11 +56,11 @@ class Observatory:
         return {(r["run"], r["field"], r["band"]): r["number_count"] for r in rows.to_pylist()}
 
     def outcomes(self, archive: str, release: str) -> dict[str, OutcomeRow]:
-        """Latest outcome of every frame of an archive's release."""
-        from kira.stages.summary import last_outcomes
-
+        """Outcome of the latest stage that each frame of an archive's release reached."""
         rows = [r for run in self.dag_runs() for r in self.ledger.outcomes(run)]
-        return last_outcomes([r for r in rows if (r.archive, r.release) == (archive, release)])
+        order = list(Stage)
+        rows.sort(key=lambda row: order.index(Stage(row.stage)))
+        return {r.frame: r for r in rows if (r.archive, r.release) == (archive, release)}
 
     def dag_runs(self) -> list[str]:
         """Ids of all DAG runs."""
