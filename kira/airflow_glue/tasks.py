@@ -241,13 +241,20 @@ def _tell_cost(services: Services, client: ArchiveClient, selection: Selection) 
     log.info("Dry run: nothing is begun. %s. Kept in %s", found.sentence(), services.store.uri(path))
 
 
-def run_mirror(uri: str) -> str:
-    """Mirror a batch; returns the URI of its manifest."""
-    with _told(Stage.MIRROR, uri):
+@contextmanager
+def _at_batch(stage: Stage, uri: str) -> Iterator[tuple[Services, Manifest, Attempt]]:
+    """What every task of a batch begins with: services, manifest, and which try it is."""
+    with _told(stage, uri):
         settings = Settings.from_environment()
         services = _services(settings, _needed())
         manifest = Manifest.load(services.store, uri)
-        attempt = _attempt_at(services, settings, manifest)
+        yield services, manifest, _attempt_at(services, settings, manifest)
+
+
+def run_mirror(uri: str) -> str:
+    """Mirror a batch; returns the URI of its manifest."""
+    with _at_batch(Stage.MIRROR, uri) as (services, manifest, attempt):
+        settings = Settings.from_environment()
         threads = max(settings.connections, workers())
         with ArchiveClient(services.archive, connections=settings.connections) as client:
             after = mirror.mirror(services, attempt, client, manifest, threads=threads)
@@ -256,11 +263,7 @@ def run_mirror(uri: str) -> str:
 
 def run_stage(uri: str) -> str:
     """Stage a batch; returns the URI of its manifest."""
-    with _told(Stage.STAGE, uri):
-        settings = Settings.from_environment()
-        services = _services(settings, _needed())
-        manifest = Manifest.load(services.store, uri)
-        attempt = _attempt_at(services, settings, manifest)
+    with _at_batch(Stage.STAGE, uri) as (services, manifest, attempt):
         after = staging.stage(services, attempt, manifest, threads=workers())
         return services.store.uri(after.path)
 
@@ -274,11 +277,7 @@ def extracting(uri: str) -> Iterator[None]:
     SparkTaskFailed, SparkDriverFailed, SparkDriverKilled
         If `spark-submit` failed.
     """
-    with _told(Stage.EXTRACT, uri):
-        settings = Settings.from_environment()
-        services = _services(settings, _needed())
-        manifest = Manifest.load(services.store, uri)
-        attempt = _attempt_at(services, settings, manifest)
+    with _at_batch(Stage.EXTRACT, uri) as (services, manifest, attempt):
         forget_failure(services.store, manifest)
         with services.ledger.attempt(attempt.context(manifest), Stage.EXTRACT, len(manifest.entries)):
             try:
@@ -303,21 +302,15 @@ def _why(services: Services, manifest: Manifest) -> KiraError:
 
 def run_validate(uri: str) -> str:
     """Validate a batch; returns the URI that it was given."""
-    with _told(Stage.VALIDATE, uri):
-        settings = Settings.from_environment()
-        services = _services(settings, _needed())
-        manifest = Manifest.load(services.store, uri)
-        validate.validate(services, _attempt_at(services, settings, manifest), manifest)
+    with _at_batch(Stage.VALIDATE, uri) as (services, manifest, attempt):
+        validate.validate(services, attempt, manifest)
         return uri
 
 
 def run_publish(uri: str) -> str:
     """Publish a batch; returns the URI of the published folder."""
-    with _told(Stage.PUBLISH, uri):
-        settings = Settings.from_environment()
-        services = _services(settings, _needed())
-        manifest = Manifest.load(services.store, uri)
-        return publish.publish(services, _attempt_at(services, settings, manifest), manifest)
+    with _at_batch(Stage.PUBLISH, uri) as (services, manifest, attempt):
+        return publish.publish(services, attempt, manifest)
 
 
 def run_summary() -> str:

@@ -164,27 +164,22 @@ class AirflowApi:
 
     def set_connection(self, connection: dict[str, Any]) -> None:
         """Create or replace a connection."""
-        name = connection["connection_id"]
-        entities = {"actions": [{"action": "create", "entities": [connection], "action_on_existence": "overwrite"}]}
-        done = self.call("PATCH", "/connections", json=entities)["create"]
-        if done and done.get("errors"):
-            raise StackError(f"Airflow refused the connection {name}: {done['errors']}")
+        self._overwrite("connection", connection["connection_id"], connection)
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
         """Create or replace a pool."""
         pool = {"name": name, "slots": slots, "description": description, "include_deferred": True}
-        entities = {"actions": [{"action": "create", "entities": [pool], "action_on_existence": "overwrite"}]}
-        done = self.call("PATCH", "/pools", json=entities)["create"]
-        if done and done.get("errors"):
-            raise StackError(f"Airflow refused the pool {name}: {done['errors']}")
+        self._overwrite("pool", name, pool)
 
     def set_variable(self, key: str, value: str, description: str) -> None:
         """Create or replace a variable."""
-        variable = {"key": key, "value": value, "description": description}
-        entities = {"actions": [{"action": "create", "entities": [variable], "action_on_existence": "overwrite"}]}
-        done = self.call("PATCH", "/variables", json=entities)["create"]
+        self._overwrite("variable", key, {"key": key, "value": value, "description": description})
+
+    def _overwrite(self, kind: str, name: str, entity: dict[str, Any]) -> None:
+        entities = {"actions": [{"action": "create", "entities": [entity], "action_on_existence": "overwrite"}]}
+        done = self.call("PATCH", f"/{kind}s", json=entities)["create"]
         if done and done.get("errors"):
-            raise StackError(f"Airflow refused the variable {key}: {done['errors']}")
+            raise StackError(f"Airflow refused the {kind} {name}: {done['errors']}")
 
     def variable(self, key: str) -> str | None:
         """Value of a variable; None if there is none of that name."""
