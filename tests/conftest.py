@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from kira.stack import hadoop
 from kira.stack.config import BUCKET, StackConfig
 from kira.stack.local import LocalStack
 from kira.stack.ports import free_ports
+from kira.stack.postgresql import Cluster
 from kira.stages.work import Services
 from kira.storage import S3Mirror, open_store
 
@@ -95,57 +95,12 @@ def services(servers: LocalStack, tmp_path: Path) -> Services:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """URL of a PostgreSQL server of its own, on a socket in a folder of its own."""
-    try:
-        import psycopg  # noqa: F401
-    except ImportError:
-        pytest.skip("THERE IS NO POSTGRESQL DRIVER (psycopg): the ledger on PostgreSQL is NOT proven.")
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
-        pytest.skip("THERE IS NO POSTGRESQL ON THIS MACHINE: the ledger on PostgreSQL is NOT proven.")
-    # The server refuses to run as root.
-    other_user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    folder = Path(tempfile.mkdtemp(prefix="kira-pg-"))
-    try:
-        if other_user:
-            shutil.chown(folder, "postgres")
-        _make_cluster(other_user, programs[-1], folder)
-        server = subprocess.Popen(
-            [*other_user, str(programs[-1] / "postgres"), "-D", f"{folder}/data", "-c", "listen_addresses=",
-             "-k", str(folder), "-F"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            _wait_for(folder, server)
-            yield f"postgresql+psycopg://kira@/postgres?host={folder}"
-        finally:
-            pid = int((folder / "data" / "postmaster.pid").read_text().split()[0])
-            subprocess.run([*other_user, "kill", "-INT", str(pid)], check=False)
-            server.wait(30)
-    finally:
-        shutil.rmtree(folder)
-
-
-def _make_cluster(other_user: list[str], programs: Path, folder: Path) -> None:
-    subprocess.run(
-        [*other_user, str(programs / "initdb"), "-D", f"{folder}/data", "-U", "kira", "-A", "trust", "--no-sync", "-E",
-         "UTF8"],
-        check=True, capture_output=True, timeout=120, cwd="/",
-    )  # fmt: skip
-
-
-def _wait_for(folder: Path, server: subprocess.Popen[bytes]) -> None:
-    import psycopg
-
-    end = time.monotonic() + 30
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            # A socket that answers is not enough: while it starts up the server turns everybody away.
-            psycopg.connect(f"host={folder} user=kira dbname=postgres").close()
-        except psycopg.OperationalError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("PostgreSQL did not start.")
+    # Not pytest's own folders, whose paths are too long for a socket.
+    with tempfile.TemporaryDirectory(prefix="kira-pg-") as folder:
+        cluster = Cluster(Path(folder) / "data", Path(folder))
+        cluster.make("secret")
+        with cluster.running():
+            yield cluster.url("secret")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

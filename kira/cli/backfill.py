@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
-from tenacity import retry, retry_if_exception_message, stop_after_delay, wait_random
 
 from kira.airflow_glue.request import Request
 from kira.cli.archives import check_archive, find_source
@@ -114,11 +113,6 @@ def create(
         )  # fmt: skip
 
 
-# Airflow refuses rather than waits where SQLite is held by one of its own processes.
-@retry(
-    retry=retry_if_exception_message(match=".* 503 Database is locked"), stop=stop_after_delay(60),
-    wait=wait_random(1, 3), reraise=True,
-)  # fmt: skip
 def _create(api: AirflowApi, body: dict[str, Any]) -> dict[str, Any]:
     try:
         made: dict[str, Any] = api.call("POST", "/backfills", json=body)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from kira.errors import StackError
+from kira.stack import postgresql
 from kira.stack.config import BUCKET, HOST, StackConfig, write_private
 
 USER = "admin"
@@ -31,6 +32,7 @@ def environment(config: StackConfig) -> dict[str, str]:
     """
     home, secrets = config.home / "airflow", config.secrets
     programs = Path(sys.executable).parent
+    database = postgresql.of_stack(config).url(secrets.database_password)
     s3 = {
         "conn_type": "aws", "login": secrets.s3_access_key, "password": secrets.s3_secret_key,
         "extra": {"endpoint_url": config.url("s3"), "region_name": "us-east-1"},
@@ -56,8 +58,9 @@ def environment(config: StackConfig) -> dict[str, str]:
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": config.url("airflow") + "/execution/",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
-        # SQLite gives up waiting for another process after 5 s, which a busy machine can take.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
+        # The same driver does both; left alone, Airflow would look for another one.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
         "AIRFLOW__API__HOST": HOST,
         "AIRFLOW__API__PORT": str(config.ports["airflow"]),
         "AIRFLOW__API__BASE_URL": config.url("airflow"),

@@ -36,6 +36,7 @@ class Secrets:
     s3_access_key: str = field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
     airflow_password: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    database_password: str = field(default_factory=lambda: secrets.token_urlsafe(30))
     jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48))
     api_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     fernet_key: str = field(default_factory=lambda: base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
@@ -45,11 +46,11 @@ class Secrets:
 
     @classmethod
     def load(cls, path: Path) -> "Secrets":
-        """Read the file, or make it."""
-        if path.exists():
-            return cls(**json.loads(path.read_text()))
-        made = cls()
-        write_private(path, json.dumps(asdict(made), indent=1))
+        """Read the file, or make it; what a file of an earlier version does not have is made too."""
+        known = json.loads(path.read_text()) if path.exists() else {}
+        made = cls(**known)
+        if asdict(made) != known:
+            write_private(path, json.dumps(asdict(made), indent=1))
         return made
 
 

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kira.errors import StackError, StorageError
-from kira.stack import airflow_server, hadoop, ports, requirements
+from kira.stack import airflow_server, hadoop, ports, postgresql, requirements
 from kira.stack.airflow_server import AirflowApi
 from kira.stack.config import BUCKET, HOST, StackConfig, write_private
 from kira.stack.supervision import Supervisor, socket_path, write_configuration
@@ -31,6 +31,7 @@ NAMES = {
     "namenode": "HDFS NameNode",
     "datanode1": "HDFS DataNode 1",
     "datanode2": "HDFS DataNode 2",
+    "postgresql": "PostgreSQL (Airflow's own database)",
     "airflow-api-server": "Airflow API server and UI",
     "airflow-scheduler": "Airflow scheduler",
     "airflow-dag-processor": "Airflow DAG processor",
@@ -56,6 +57,8 @@ class LocalStack:
         self.config = config
         self.say = say
         self.parts = parts or set(NAMES)
+        if any(name.startswith("airflow") for name in self.parts):
+            self.parts = self.parts | {"postgresql"}
         if not config.with_hdfs:
             self.parts = {name for name in self.parts if not name.startswith(("namenode", "datanode"))}
         self.supervisor = Supervisor(config)
@@ -134,6 +137,7 @@ class LocalStack:
         }  # fmt: skip
         if config.with_hdfs:
             commands |= {role: hadoop.command(config, role) for role in ("namenode", "datanode1", "datanode2")}
+        commands["postgresql"] = postgresql.of_stack(config).command()
         commands |= airflow_server.programs()
         return {name: command for name, command in commands.items() if name in self.parts}
 
@@ -167,10 +171,12 @@ class LocalStack:
         write_private(self.config.home / "s3.json", json.dumps({"identities": [identity]}))
 
     def _migrate(self, environment: dict[str, str]) -> None:
-        if not (self.config.home / "airflow" / "airflow.db").exists():
+        cluster = postgresql.of_stack(self.config)
+        if cluster.make(self.config.secrets.database_password):
             self.say("Making Airflow's database …")
         command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+        with cluster.running():
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
         if done.returncode:
             raise StackError(f"Airflow's database could not be made: {(done.stdout + done.stderr).strip()[-800:]}")
 

@@ -54,6 +54,8 @@ def write_configuration(config: StackConfig, programs: dict[str, list[str]]) -> 
             f"priority={number + 1}",
             "autorestart=true", "startsecs=2", "startretries=5", "stopwaitsecs=20", "stopasgroup=true",
             "killasgroup=true", "redirect_stderr=true",
+            # PostgreSQL's word for: do not wait until everybody has gone by himself.
+            *(["stopsignal=INT"] if name == "postgresql" else []),
             f"stdout_logfile={config.logs}/{name}.log", "stdout_logfile_maxbytes=10MB", "stdout_logfile_backups=1",
         ]  # fmt: skip
     path = config.home / "supervisord.conf"

@@ -1,7 +1,6 @@
 """Older releases, by Airflow's own backfill."""
 
 import json
-import re
 import subprocess
 import sys
 import time
@@ -32,12 +31,7 @@ def airflow(observatory: Observatory, *arguments: str) -> str:
     """Airflow's own command, as a user of the stack's Airflow would run it."""
     command = [str(Path(sys.executable).with_name("airflow")), *arguments]
     environment = airflow_server.environment(observatory.stack.config)
-    for _ in range(5):
-        done = subprocess.run(command, check=False, text=True, capture_output=True, env=environment, timeout=300)
-        # Airflow's backfill does not wait where SQLite is held by its scheduler, and what it began is cleared up later.
-        if done.returncode == 0 or not re.search("locked|AlreadyRunningBackfill", done.stderr + done.stdout):
-            break
-        time.sleep(30)
+    done = subprocess.run(command, check=False, text=True, capture_output=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
