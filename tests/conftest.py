@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pipeline import empty_mirror
 
 from kira.ledger import Ledger
 from kira.sdss.archive import Archive
 from kira.stack import hadoop
-from kira.stack.config import BUCKET, StackConfig
+from kira.stack.config import StackConfig
 from kira.stack.local import LocalStack
 from kira.stack.ports import free_ports
 from kira.stack.postgresql import Cluster
 from kira.stages.work import Services
-from kira.storage import S3Mirror, open_store
+from kira.storage import open_store
 
 PROJECT = Path(__file__).resolve().parents[1]
 SERVERS = {"s3", "archive", "namenode", "datanode1", "datanode2"}
@@ -82,10 +83,9 @@ def servers(new_stack: Callable[..., LocalStack]) -> LocalStack:
 
 @pytest.fixture
 def services(servers: LocalStack, tmp_path: Path) -> Services:
-    """What the stages use, on real servers; a bucket, a folder and a ledger of its own for each test."""
+    """What the stages use, on real servers; an empty bucket, and a folder and a ledger of its own for each test."""
     name = tmp_path.name.lower().replace("_", "-")[:40].strip("-")
-    mirror = S3Mirror(servers.s3_client(), f"{BUCKET}-{name}"[:63].strip("-"))
-    mirror.ensure_bucket()
+    mirror = empty_mirror(servers)
     archive = Archive("shared", das="http://127.0.0.1:9/das", sas="http://127.0.0.1:9/sas")
     return Services(
         archive, mirror, open_store(f"{servers.config.stage_url}-{name}"), Ledger(f"sqlite:///{tmp_path}/ledger.db")

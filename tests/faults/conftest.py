@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from archive_proxy import Proxy, proxying
 from harness import SELECTION, Driver, Reader, catalogue_of, table_of
-from pipeline import Pipeline
+from pipeline import Pipeline, empty_mirror
 
 from kira.catalog import digest
 from kira.ledger import Ledger
 from kira.sample import SampleSpec, write_sample
 from kira.sdss import Release
 from kira.sdss.archive import Archive
-from kira.stack.config import BUCKET
 from kira.stack.local import LocalStack
 from kira.stages.work import Services
-from kira.storage import S3Mirror, open_store
+from kira.storage import open_store
 from kira.storage.stores import HdfsStore
 
 if TYPE_CHECKING:
@@ -56,9 +55,7 @@ class Undisturbed:
 
 
 def services_of(servers: LocalStack, name: str, ledger: str, archive: Archive) -> Services:
-    mirror = S3Mirror(servers.s3_client(), f"{BUCKET}-{name}"[:63].strip("-"))
-    mirror.ensure_bucket()
-    return Services(archive, mirror, open_store(f"{servers.config.stage_url}-{name}"), Ledger(ledger))
+    return Services(archive, empty_mirror(servers), open_store(f"{servers.config.stage_url}-{name}"), Ledger(ledger))
 
 
 def ingest_undisturbed(servers: LocalStack, sample: Path, folder: Path) -> Undisturbed:

@@ -14,6 +14,7 @@ from kira.extraction import Parameters
 from kira.ledger import Outcome, OutcomeRow, Stage
 from kira.sdss import FrameId, Selection
 from kira.sdss.archive import Archive, ArchiveClient
+from kira.stack.config import BUCKET
 from kira.stack.local import LocalStack
 from kira.stages.extraction import Measured, extract_batch, finished, run_task
 from kira.stages.mirror import mirror
@@ -23,7 +24,7 @@ from kira.stages.staging import stage
 from kira.stages.summary import summarize
 from kira.stages.validate import validate
 from kira.stages.work import Attempt, Services
-from kira.storage import Manifest
+from kira.storage import Manifest, S3Mirror
 
 PARAMETERS = Parameters()
 COUNTS = {
@@ -155,3 +156,15 @@ def sums_agree(pipeline: Pipeline, batch: str) -> None:
         going = {frame for frame, row in by_stage[name].items() if Outcome(row.outcome).good}
         for row in by_stage[name].values():
             assert bool(row.reason) != Outcome(row.outcome).good, f"{row.frame} {row.outcome}: {row.reason!r}"
+
+
+def empty_mirror(servers: LocalStack) -> S3Mirror:
+    """A bucket with nothing in it, the same for all tests.
+
+    SeaweedFS takes seconds to make room for a new one, and has room for as many as there are GB free on the disk.
+    """
+    mirror = S3Mirror(servers.s3_client(), f"{BUCKET}-tests")
+    mirror.ensure_bucket()
+    for key in mirror.listing(""):
+        mirror.delete(key)
+    return mirror
