@@ -29,7 +29,7 @@ from kira.errors import (
     StorageError,
 )
 from kira.extraction import Parameters
-from kira.ledger import Ledger, Outcome, Stage
+from kira.ledger import Ledger, Stage
 from kira.sdss import Release, Selection
 from kira.sdss.archive import SDSS, Archive, ArchiveClient
 from kira.settings import Settings
@@ -166,7 +166,7 @@ def _attempt_at(services: Services, settings: Settings, manifest: Manifest) -> A
         If it is used up.
     """
     budget, run_id = settings.batch_attempts, str(_context()["dag_run"].run_id)
-    made = [row for row in services.ledger.attempts(run_id) if row.batch == manifest.batch]
+    made = services.ledger.attempts(run_id, manifest.batch)
     if len(made) >= budget:
         raise BatchGivenUp(
             f"Batch {manifest.batch} has used up its {budget} attempts, the last of them at stage {made[-1].stage}"
@@ -177,9 +177,8 @@ def _attempt_at(services: Services, settings: Settings, manifest: Manifest) -> A
 
 
 def _last_reason(services: Services, manifest: Manifest) -> str:
-    rows = services.ledger.outcomes(str(_context()["dag_run"].run_id))
-    bad = [row for row in rows if row.batch == manifest.batch and not Outcome(row.outcome).good and row.reason]
-    return f", because of {bad[-1].frame}: {bad[-1].reason.rstrip('.')}" if bad else ""
+    bad = services.ledger.problems(str(_context()["dag_run"].run_id), 1, manifest.batch)
+    return f", because of {bad[-1].frame}: {bad[-1].reason.rstrip('.')}" if bad and bad[-1].reason else ""
 
 
 def _is_live(run_id: str) -> bool:

@@ -94,7 +94,7 @@ def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
             )
             if others:
                 _follow(watch.Watch(config, api, ledger, store, source.archive.name, others, console))
-            again = {name: api.trigger(watch.DAG, conf | {"release": name}) for name in waiting}
+            again = {name: api.trigger(watch.DAG, conf | {"release": name, "again": False}) for name in waiting}
             started |= again
             states |= _follow(watch.Watch(config, api, ledger, store, source.archive.name, again, console))
             reports |= _reports(store, source, again)

@@ -433,9 +433,11 @@ class Ledger:
         query = _outcome_rows().where(DagRunTable.name == dag_run)
         return self._read_outcomes(query if stage is None else query.where(OutcomeTable.stage == stage))
 
-    def problems(self, dag_run: str, most: int) -> list[OutcomeRow]:
-        """Outcomes of one DAG run that are not good, by frame; so many at most."""
+    def problems(self, dag_run: str, most: int, batch: str | None = None) -> list[OutcomeRow]:
+        """Outcomes of one DAG run, or of one batch of it, that are not good, by frame; so many at most."""
         query = _outcome_rows().where(DagRunTable.name == dag_run, OutcomeTable.outcome.not_in(_GOOD))
+        if batch is not None:
+            query = query.where(BatchTable.name == batch)
         return self._read_outcomes(query.limit(most))
 
     def stuck(self, dag_run: str, most: int) -> tuple[int, list[OutcomeRow]]:
@@ -535,15 +537,8 @@ class Ledger:
         with self.database.reading() as connection:
             return [(a, r, n, f, int(s)) for a, r, n, f, s in connection.execute(query)]
 
-    def attempts(self, dag_run: str) -> list[StageRow]:
-        """All attempts of stages of one DAG run, in the order in which they began."""
-        return self._read_attempts(DagRunTable.name == dag_run)
-
-    def attempts_of(self, batch: str) -> list[StageRow]:
-        """All attempts of stages on one batch, in whatever DAG run, in the order in which they began."""
-        return self._read_attempts(BatchTable.name == batch)
-
-    def _read_attempts(self, condition: Any) -> list[StageRow]:
+    def attempts(self, dag_run: str, batch: str | None = None) -> list[StageRow]:
+        """All attempts of stages of one DAG run, or on one batch of it, in the order in which they began."""
         query = (
             select(
                 BatchTable.name.label("batch"), AttemptTable.stage, DagRunTable.name.label("dag_run"),
@@ -552,9 +547,11 @@ class Ledger:
             )
             .join(BatchTable, BatchTable.id == AttemptTable.batch_id)
             .join(DagRunTable, DagRunTable.id == AttemptTable.dag_run_id)
-            .where(condition)
+            .where(DagRunTable.name == dag_run)
             .order_by(AttemptTable.began, AttemptTable.id)
         )  # fmt: skip
+        if batch is not None:
+            query = query.where(BatchTable.name == batch)
         with self.database.reading() as connection:
             return [StageRow(**row) for row in connection.execute(query).mappings()]
 

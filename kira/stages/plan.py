@@ -61,8 +61,6 @@ class Plan:
         What has changed since the archive and the mirror were asked last; see `kira.ledger.Reconciled`.
     why : dict of str to int
         Planned frames by reason: new, unfinished, failed, changed, lost.
-    to_write : int
-        Batches, also of a dry run, which writes none.
     batches : list of str
         URIs of the manifests.
     """
@@ -84,7 +82,6 @@ class Plan:
     returned: int = 0
     lost: int = 0
     why: dict[str, int] = field(default_factory=dict)
-    to_write: int = 0
     batches: list[str] = field(default_factory=list)
 
 
@@ -102,8 +99,6 @@ class Asked:
         Also frames that failed for good before.
     by_run_list : bool
         Take what should exist from the release's run list instead of what the index pages show.
-    dry_run : bool
-        Compare and count, and write no batch; what failed for good is not counted then, whatever `again` says.
 
     Raises
     ------
@@ -115,7 +110,6 @@ class Asked:
     max_batches: int = 100
     again: bool = False
     by_run_list: bool = False
-    dry_run: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.batch_size <= 5000:
@@ -127,7 +121,7 @@ class Asked:
 def plan(
     services: Services, attempt: Attempt, client: ArchiveClient, selection: Selection, parameters: Parameters, *,
     batch_size: int = 0, max_batches: int = 100, again: bool = False, by_run_list: bool = False,
-    dry_run: bool = False, is_live: Callable[[str], bool] = lambda _run: False,
+    is_live: Callable[[str], bool] = lambda _run: False,
 ) -> Plan:  # fmt: skip
     """Compare archive, ledger, mirror and catalogue, and write a manifest for each batch of frames to be worked on.
 
@@ -138,7 +132,7 @@ def plan(
     client : ArchiveClient
     selection : Selection
     parameters : Parameters
-    batch_size, max_batches, again, by_run_list, dry_run
+    batch_size, max_batches, again, by_run_list
         See `Asked`.
     is_live : callable
         Whether a DAG run is still at work: what it has is left to it.
@@ -150,7 +144,7 @@ def plan(
     ArchiveUnavailable, NotInArchive
         If the archive cannot be asked what it has.
     """
-    asked = Asked(batch_size, max_batches, again, by_run_list, dry_run)
+    asked = Asked(batch_size, max_batches, again, by_run_list)
     archive, release = services.archive.name, str(selection.release)
     catalogue = services.ledger.catalogue(archive, release, parameters.slug)
     whole = Context(
@@ -176,7 +170,7 @@ def plan(
         ))  # fmt: skip
         # Also those that an attempt of this task noticed that did not come to its end.
         noticed = [row["frames"] for row in services.ledger.figures(attempt.dag_run) if row["outcome"] == _WITHDRAWN]
-        if again and not dry_run:
+        if again:
             _forget_bad_frames(services, services.ledger.try_again(catalogue, selection))
         done = replace(
             _cut(services, attempt, catalogue, selection, parameters, asked, found.within, is_live),
@@ -198,7 +192,7 @@ def in_words(plan: Plan) -> str:
     parts = [
         f"{plan.found:,} frames in the archive", f"{plan.published:,} published already",
         f"{plan.settled:,} failed for good before", f"{plan.missing:,} asked for but missing",
-        f"{plan.planned:,} to do in {plan.to_write:,} batches",
+        f"{plan.planned:,} to do in {len(plan.batches):,} batches",
     ]  # fmt: skip
     parts += [f"{getattr(plan, name):,} {name}" for name in _CHANGES[1:] if getattr(plan, name)]
     parts += [f"{plan.elsewhere:,} at work in another run"] if plan.elsewhere else []
@@ -222,7 +216,7 @@ def _cut(
     batches: list[str] = []
 
     def write(chunk: list[ToDo]) -> str:
-        return "" if asked.dry_run else _write(services, attempt, parameters, chunk)
+        return _write(services, attempt, parameters, chunk)
 
     waiting: dict[str, list[ToDo]] = {}
     why: Counter[str] = Counter()
@@ -245,7 +239,7 @@ def _cut(
     planned = sum(why.values())
     return replace(
         done, planned=planned, left=to_do - planned - elsewhere, elsewhere=elsewhere, why=dict(why),
-        to_write=len(batches), batches=[] if asked.dry_run else batches,
+        batches=batches,
     )  # fmt: skip
 
 

@@ -251,13 +251,6 @@ def test_a_batch_is_as_large_as_suits_what_there_is_to_do(services: Services) ->
     assert sizes(services, done) == [834, 834, 832]
 
 
-def test_a_dry_run_writes_no_batch(services: Services) -> None:
-    done = make(services, frames(range(11, 36)), dry_run=True)
-    assert (done.planned, done.to_write, done.batches) == (25, 3, [])
-    assert not services.store.exists("shared/batches")
-    assert make(services, frames(range(11, 36))).why == {"new": 25}
-
-
 def test_nothing_to_do_makes_no_batch(services: Services) -> None:
     done = make(services, [])
     assert (done.found, done.planned, done.batches) == (0, 0, [])
@@ -571,12 +564,3 @@ def test_what_a_run_at_work_has_in_hand_is_left_to_it_whatever_it_is_for(
         other = make(services, [frame], dates=dates, attempt=LATER, is_live=NOW.dag_run.__eq__, again=again)
         assert (other.planned, other.elsewhere) == (0, 1)
     assert make(services, [frame], dates=dates, attempt=LATER).planned == 1
-
-
-def test_a_dry_run_forgets_nothing(services: Services, mirror: Mirror) -> None:
-    (frame,) = frames([11])
-    make(services, [frame])
-    tell(services, Stage.EXTRACT, Outcome.BAD_FRAME, frame)
-    assert make(services, [frame], again=True, dry_run=True).settled == 1
-    assert mirror.forgotten == []
-    assert make(services, [frame]).settled == 1
