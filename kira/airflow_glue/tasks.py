@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import (
     AirflowException,
     AirflowNotFoundException,
     AirflowRuntimeError,
+    AirflowSkipException,
     DagRunTriggerException,
 )
 
@@ -199,26 +200,45 @@ def _is_live(run_id: str) -> bool:
 def run_plan() -> list[str]:
     """Plan; returns the URIs of the batches' manifests."""
     with _told():
-        request = _wanted()
-        _context()["ti"].xcom_push(key=_REQUEST, value=request.as_dict() if request else {})
-        if request is None:
-            log.info(
-                "No standing selection is set, so a scheduled run has nothing to do: set one with kira schedule set, "
-                'or as the Airflow Variable %s, for example {"release": "dr12", "runs": "94"}.', STANDING,
-            )  # fmt: skip
+        return _as_many_as_before("batch.mirror", _planned(), "")
+
+
+def _as_many_as_before(mapped_task: str, items: list[Any], nothing: Any) -> list[Any]:
+    """Fill up what tasks are mapped over in a run that is processed again, so that it never gets shorter.
+
+    Airflow (3.3) marks the tasks that are too many as removed, and never takes them up again when there is more to do
+    the next time that the run is cleared: they would be missing without a word. What is filled up is skipped.
+    """
+    context = _context()
+    run_id = str(context["dag_run"].run_id)
+    states = context["ti"].get_task_states(
+        dag_id=str(context["ti"].dag_id), task_ids=[mapped_task], run_ids=[run_id]
+    ).get(run_id, {})  # fmt: skip
+    before = sum(name.startswith(f"{mapped_task}_") for name in states)
+    return items + [nothing] * (before - len(items))
+
+
+def _planned() -> list[str]:
+    request = _wanted()
+    _context()["ti"].xcom_push(key=_REQUEST, value=request.as_dict() if request else {})
+    if request is None:
+        log.info(
+            "No standing selection is set, so a scheduled run has nothing to do: set one with kira schedule set, "
+            'or as the Airflow Variable %s, for example {"release": "dr12", "runs": "94"}.', STANDING,
+        )  # fmt: skip
+        return []
+    selection = request.selection()
+    services = _services(Settings.from_environment(), request)
+    with ArchiveClient(services.archive) as client:
+        if _is_dry():
+            _tell_cost(services, client, selection)
             return []
-        selection = request.selection()
-        services = _services(Settings.from_environment(), request)
-        with ArchiveClient(services.archive) as client:
-            if _is_dry():
-                _tell_cost(services, client, selection)
-                return []
-            done = plan.plan(
-                services, _attempt(), client, selection, Parameters(), batch_size=request.batch_size,
-                max_batches=request.max_batches, again=request.again, by_run_list=request.field_list == "run list",
-                is_live=_is_live,
-            )  # fmt: skip
-        return done.batches
+        done = plan.plan(
+            services, _attempt(), client, selection, Parameters(), batch_size=request.batch_size,
+            max_batches=request.max_batches, again=request.again, by_run_list=request.field_list == "run list",
+            is_live=_is_live,
+        )  # fmt: skip
+    return done.batches
 
 
 def _is_dry() -> bool:
@@ -251,7 +271,9 @@ def _at_batch(stage: Stage, uri: str) -> Iterator[tuple[Services, Manifest, Atte
 
 
 def run_mirror(uri: str) -> str:
-    """Mirror a batch; returns the URI of its manifest."""
+    """Mirror a batch; returns the URI of its manifest. The stages after it are skipped with it."""
+    if not uri:
+        raise AirflowSkipException("Less is to do than when this run was processed before: no batch is left for this.")
     with _at_batch(Stage.MIRROR, uri) as (services, manifest, attempt):
         settings = Settings.from_environment()
         threads = max(settings.connections, workers())
@@ -330,30 +352,34 @@ def run_announce() -> list[dict[str, Any]]:
     One asset event for each imaging run, on an asset for each archive and release.
     """
     with _told():
-        request = _request()
-        if request is None or _is_dry():
-            return []
-        services = _services(Settings.from_environment(), request)
-        run_id = str(_context()["dag_run"].run_id)
-        try:
-            path = report_path(services.archive.name, run_id, "plan")
-            made: dict[str, Any] = json.loads(services.store.read(path))
-        except StorageError:
-            if services.store.exists(path):
-                raise
-            return []  # the plan failed, and says why
-        catalogue = services.store.uri(catalogue_folder(services.archive.name, made["release"], made["profile"]))
-        published = services.ledger.published_by_run(run_id)
-        for archive, release, run, frames, sources in published:
-            asset = Asset(asset_name(archive, release))
-            _context()["outlet_events"][AssetAlias(ALIAS)].add(asset, extra={
-                "archive": archive, "release": release, "run": run, "frames": frames, "sources": sources,
-                "catalogue": catalogue, "dag_run": run_id,
-            })  # fmt: skip
-        runs = ", ".join(str(run) for _, _, run, _, _ in published)
-        log.info("%d imaging runs got new frames%s", len(published), f": {runs}" if runs else "")
-        # Where nothing was published the next run would find the same.
-        return [_next(request, run_id)] if made["left"] and published else []
+        return _as_many_as_before("continue_", _announced(), {})
+
+
+def _announced() -> list[dict[str, Any]]:
+    request = _request()
+    if request is None or _is_dry():
+        return []
+    services = _services(Settings.from_environment(), request)
+    run_id = str(_context()["dag_run"].run_id)
+    try:
+        path = report_path(services.archive.name, run_id, "plan")
+        made: dict[str, Any] = json.loads(services.store.read(path))
+    except StorageError:
+        if services.store.exists(path):
+            raise
+        return []  # the plan failed, and says why
+    catalogue = services.store.uri(catalogue_folder(services.archive.name, made["release"], made["profile"]))
+    published = services.ledger.published_by_run(run_id)
+    for archive, release, run, frames, sources in published:
+        asset = Asset(asset_name(archive, release))
+        _context()["outlet_events"][AssetAlias(ALIAS)].add(asset, extra={
+            "archive": archive, "release": release, "run": run, "frames": frames, "sources": sources,
+            "catalogue": catalogue, "dag_run": run_id,
+        })  # fmt: skip
+    runs = ", ".join(str(run) for _, _, run, _, _ in published)
+    log.info("%d imaging runs got new frames%s", len(published), f": {runs}" if runs else "")
+    # Where nothing was published the next run would find the same.
+    return [_next(request, run_id)] if made["left"] and published else []
 
 
 def asset_name(archive: str, release: str) -> str:
@@ -380,6 +406,8 @@ def run_continue(following: dict[str, Any]) -> None:
     DagRunTriggerException
         By which Airflow does it.
     """
+    if not following:
+        raise AirflowSkipException("Nothing is left for another run.")
     raise DagRunTriggerException(
         trigger_dag_id=_context()["dag"].dag_id, dag_run_id=following["run_id"], conf=following["conf"],
         reset_dag_run=False, skip_when_already_exists=True, wait_for_completion=False, allowed_states=[],

@@ -450,14 +450,16 @@ class Ledger:
         list of OutcomeRow
             Their last outcomes, so many at most.
         """
-        further = aliased(OutcomeTable)
+        further, its = aliased(OutcomeTable), aliased(BatchTable)
         count, rows = 0, list[OutcomeRow]()
         for stage, following in pairwise(Stage):
-            went_on = select(further.frame).where(
+            # In the same catalogue: a run that is processed again may be asked for another archive's frames.
+            went_on = select(further.frame).join(its, its.id == further.batch_id).where(
                 further.frame == OutcomeTable.frame,
                 further.dag_run_id == OutcomeTable.dag_run_id,
+                its.catalogue_id == BatchTable.catalogue_id,
                 further.stage.in_([s.value for s in _STAGES[_STAGES.index(following) :]]),
-            )
+            )  # fmt: skip
             query = _outcome_rows().where(
                 DagRunTable.name == dag_run, OutcomeTable.stage == stage.value, OutcomeTable.outcome.in_(_GOES_ON),
                 ~went_on.exists(),

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from airflow.sdk import RetryAction
 from airflow.sdk.definitions._internal.contextmanager import _CURRENT_CONTEXT
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from kira.airflow_glue import tasks, wiring
 from kira.airflow_glue.request import Request
@@ -92,6 +92,32 @@ def test_the_budget_is_of_one_dag_run_and_one_batch(services: Services, context:
             pass
     context()
     assert not tasks._attempt_at(services, SETTINGS, MANIFEST).last
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ({}, ["a", "b"]),
+        ({"batch.mirror": None}, ["a", "b"]),  # not mapped yet
+        ({"batch.mirror_0": "success"}, ["a", "b"]),
+        ({f"batch.mirror_{n}": "removed" for n in range(4)}, ["a", "b", "", ""]),
+    ],
+)
+def test_a_run_that_is_processed_again_is_mapped_over_no_less(
+    context: Callable[..., Any], there: dict[str, str | None], expected: list[str]
+) -> None:
+    asked: list[dict[str, Any]] = []
+    instance = context()["ti"]
+    instance.get_task_states = lambda **which: asked.append(which) or ({"run-1": there} if there else {})
+    assert tasks._as_many_as_before("batch.mirror", ["a", "b"], "") == expected
+    assert asked == [{"dag_id": "sdss_ingest", "task_ids": ["batch.mirror"], "run_ids": ["run-1"]}]
+
+
+def test_what_is_filled_up_is_skipped() -> None:
+    with pytest.raises(AirflowSkipException, match="Less is to do"):
+        tasks.run_mirror("")
+    with pytest.raises(AirflowSkipException, match="Nothing is left"):
+        tasks.run_continue({})
 
 
 @pytest.mark.parametrize(

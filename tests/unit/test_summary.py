@@ -101,6 +101,17 @@ def test_frames_that_stopped_without_a_reason_fail_the_run_after_the_report(serv
     assert report["catalogue"] == ""
 
 
+def test_the_same_frame_of_another_archive_does_not_count_for_it(services: Services) -> None:
+    """A run that a backfill processes again may be asked for another archive: its id stays."""
+    planned(services, 1)
+    other = replace(CONTEXT, archive="another", batch="batch-0")
+    for stage in Stage:
+        services.ledger.record(other, stage, [Record(FR, OK)])
+    tell(services, Stage.PLAN, Record(FR, OK))
+    with pytest.raises(RunIncomplete, match=rf"the first {FR} after stage plan in batch batch-1"):
+        summarize(services, RUN)
+
+
 def test_frames_that_validation_holds_back_fail_the_run_after_the_report(services: Services) -> None:
     planned(services, 2)
     for stage in (Stage.PLAN, Stage.MIRROR, Stage.STAGE, Stage.EXTRACT):
