@@ -1,6 +1,10 @@
 """The catalogue's documentation, made from its schema: `python -m kira.catalog.document > docs/catalog.md`."""
 
+import ast
+import inspect
+import textwrap
 from enum import IntFlag
+from typing import Any
 
 from kira.catalog.schema import COLUMNS, Column
 from kira.catalog.schema import VERSION as KIRA_VERSION
@@ -61,12 +65,7 @@ def _flags(flags: type[IntFlag]) -> str:
 
 def _docstrings(flags: type[IntFlag]) -> dict[str, str]:
     """What stands below each member in the source; Python itself keeps no docstrings of members."""
-    import ast
-    import inspect
-    import textwrap
-
-    (body,) = ast.parse(textwrap.dedent(inspect.getsource(flags))).body
-    assert isinstance(body, ast.ClassDef)
+    body: Any = ast.parse(textwrap.dedent(inspect.getsource(flags))).body[0]
     found = {}
     for member, text in zip(body.body, body.body[1:], strict=False):
         if isinstance(member, ast.Assign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
@@ -86,8 +85,8 @@ def markdown() -> str:
         "The circular apertures are those of the built-in profile; another profile has as many as it asks for.", "",
         "## Flag bits", "", _flags(Flag), "",
         f"## The profile `kira` (schema {KIRA_VERSION})", "",
-        "The measurements of Zhang et al. (2015), in pixels and in the unit of the frame's pixels: counts (adu) to DR7, "
-        "nanomaggies from DR8. Columns whose unit is called flux are in that unit, which the file's metadata "
+        "The measurements of Zhang et al. (2015), in pixels and in the unit of the frame's pixels: counts (adu) to "
+        "DR7, nanomaggies from DR8. Columns whose unit is called flux are in that unit, which the file's metadata "
         "(`flux_unit`) says.", "", _columns(COLUMNS), "",
     ])  # fmt: skip
 

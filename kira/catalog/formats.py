@@ -1,4 +1,4 @@
-"""A table of sources as a file that astronomers' tools open: Parquet, FITS, VOTable, CSV; with units and descriptions."""
+"""A table of sources as a file that astronomers' tools open, with units and descriptions."""
 
 import io
 import warnings

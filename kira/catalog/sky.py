@@ -80,7 +80,8 @@ class LocalSky:
     @property
     def scale(self) -> Floats:
         """Arcsec per pixel, the geometric mean of both directions."""
-        scale: Floats = np.sqrt(np.abs(np.linalg.det(self.jacobian)))
+        j = self.jacobian
+        scale: Floats = np.sqrt(np.abs(j[:, 0, 0] * j[:, 1, 1] - j[:, 0, 1] * j[:, 1, 0]))
         return scale
 
 

@@ -104,7 +104,7 @@ def _arcsec(name: str, ucd: str, description: str) -> Made:
 
 def _identity(name: str, kind: pa.DataType, ucd: str, description: str) -> Made:
     def make(m: Measured) -> str | int | None:
-        return frame_columns(m.frame.id)[name] if m.frame.id else None  # type: ignore[no-any-return]
+        return frame_columns(m.frame.id)[name] if m.frame.id else None
 
     return _column(name, kind, "", ucd, description, make)
 
@@ -139,14 +139,16 @@ def _magnitude(flux: str, error: str, which: int, *, pogson: bool, at: int | Non
     return make
 
 
-def _magnitudes(name: str, flux: str, error: str, what: str, at: int | None = None) -> tuple[Made, ...]:
-    return tuple(
-        _column(f"{kind}{name}{suffix}", _F64, "mag", ucd, text, _magnitude(flux, error, which, pogson=bool(suffix), at=at))
-        for suffix, of in (("", "asinh (SDSS) magnitude"), ("_pogson", "Pogson magnitude, NaN where there is no flux"))
-        for kind, which, ucd, text in (
-            ("mag_", 0, "phot.mag", f"{what}, {of}"), ("magerr_", 1, "stat.error;phot.mag", f"Error of mag_{name}{suffix}"),
-        )
-    )  # fmt: skip
+def _magnitudes(name: str, flux: str, error: str, what: str, at: int | None = None) -> list[Made]:
+    made = []
+    for suffix, kind in (("", "asinh (SDSS) magnitude"), ("_pogson", "Pogson magnitude, NaN where there is no flux")):
+        value, its_error = (_magnitude(flux, error, which, pogson=bool(suffix), at=at) for which in (0, 1))
+        made += [
+            _column(f"mag_{name}{suffix}", _F64, "mag", "phot.mag", f"{what}, {kind}", value),
+            _column(f"magerr_{name}{suffix}", _F64, "mag", "stat.error;phot.mag", f"Error of mag_{name}{suffix}",
+                    its_error),
+        ]  # fmt: skip
+    return made
 
 
 def _primary(m: Measured) -> Values:
@@ -230,8 +232,8 @@ _REST = (
     _same("flags_win", _I32, "", "meta.code", "Flag bits of the windowed position"),
     _same("flags_auto", _I32, "", "meta.code", "Flag bits of the AUTO ellipse"),
     _same("flags_radius", _I32, "", "meta.code", "Flag bits of r20, r50 and r80"),
-    _column("calibration", _CODE, "", "meta.ref", "What the fluxes were calibrated with: tsField, FLUX20, frame or none",
-            lambda m: m.frame.calibration),
+    _column("calibration", _CODE, "", "meta.ref",
+            "What the fluxes were calibrated with: tsField, FLUX20, frame or none", lambda m: m.frame.calibration),
     _column("profile", _CODE, "", "meta.version;meta.software", "Extraction profile and its hash",
             lambda m: m.profile),
     _column("run_id", _CODE, "", "meta.id;meta.curation", "Airflow's DAG run that measured the source; local where "
@@ -255,7 +257,11 @@ def made_columns(apertures: tuple[float, ...]) -> tuple[Made, ...]:
     last = len(apertures) - 1
     if apertures:
         circles += _magnitudes(
-            f"aper_{last + 1}", "flux_aper", "fluxerr_aper", f"Flux in the circle of {apertures[last]:g} arcsec", at=last
+            f"aper_{last + 1}",
+            "flux_aper",
+            "fluxerr_aper",
+            f"Flux in the circle of {apertures[last]:g} arcsec",
+            at=last,
         )
     return (*_KEY, *_POSITIONS, *_FLUXES, *circles, *_SHAPES, *_REST)
 
@@ -281,9 +287,7 @@ def survey_schema(apertures: tuple[float, ...], flux_unit: str = "nmgy") -> pa.S
     return pa.schema(fields, metadata={"kira_schema": VERSION, "flux_unit": flux_unit})
 
 
-def survey_table(
-    frame: Frame, extraction: Extraction, profile: SurveyProfile, *, run_id: str = LOCAL
-) -> pa.Table:
+def survey_table(frame: Frame, extraction: Extraction, profile: SurveyProfile, *, run_id: str = LOCAL) -> pa.Table:
     """Rows of the catalogue for one frame.
 
     Parameters
@@ -307,7 +311,11 @@ def survey_table(
     raw = frame.id is None and not calibrated
     unit = (frame.bunit or "pixel value") if raw else "nmgy"
     measured = Measured(
-        frame, table, LocalSky(frame.wcs, table["x_win"], table["y_win"]), 1.0 if raw else frame.nmgy, profile.slug,
+        frame,
+        table,
+        LocalSky(frame.wcs, table["x_win"], table["y_win"]),
+        1.0 if raw else frame.nmgy,
+        profile.slug,
         run_id,
     )
     schema = survey_schema(profile.apertures, unit)

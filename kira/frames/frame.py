@@ -69,6 +69,7 @@ class Frame:
     gain: float = math.nan
     nmgy: float = math.nan
     seeing: float = math.nan
+    calibration: str = "none"
 
     @property
     def noise(self) -> npt.NDArray[np.float32] | None:
