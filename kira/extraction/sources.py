@@ -80,7 +80,7 @@ def extract(frame: Frame, parameters: Parameters) -> Extraction:
         raise
     except Exception as error:  # SEP raises plain Exception, with the C library's message
         raise ExtractionFailed(f"{frame.name}: {_sentence(error, parameters)}") from error
-    table["ra"], table["dec"] = frame.wcs.all_pix2world(table["x"], table["y"], 0) if len(table) else ((), ())
+    table["ra"], table["dec"] = frame.sky_positions(table["x"], table["y"])
     return Extraction(table, background.globalback, background.globalrms, time.perf_counter() - begin)
 
 
