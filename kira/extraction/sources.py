@@ -119,9 +119,7 @@ def _measure_kira(frame: Frame, parameters: Parameters) -> tuple[npt.NDArray[np.
         pixels, table["x"], table["y"], parameters.circle_radius, err=rms, mask=mask, subpix=parameters.circle_subpix
     )
     _measure_ellipses(pixels, mask, rms, table, parameters)
-    table["ra"], table["dec"] = np.nan, np.nan
-    if frame.wcs is not None and len(table):
-        table["ra"], table["dec"] = frame.wcs.all_pix2world(table["x"], table["y"], 0)
+    table["ra"], table["dec"] = frame.sky_positions(table["x"], table["y"])
     return table, background.globalback, rms, limits
 
 
