@@ -32,8 +32,8 @@ def extract(
     wanted = Release.parse(release) if release else None
     results = []
     with Progress(
-        TextColumn("Extracting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[file]}"),
-        console=Console(stderr=True), transient=True,
+        TextColumn("Extracting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[file]}"), console=Console(stderr=True), transient=True,
     ) as progress:  # fmt: skip
         task = progress.add_task("", total=len(files), file="")
         for path in files:
