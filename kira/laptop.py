@@ -202,3 +202,22 @@ def together(results: Sequence[FileResult]) -> pa.Table:
     frames = [result.frame for result in results if result.frame is not None and result.table is not None]
     metadata[b"synthetic"] = b"yes" if any(frame.synthetic for frame in frames) else b"no"
     return pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata(metadata)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no folder for it, or it cannot be written.
+    """
+    if not path.absolute().parent.is_dir():
+        raise InvalidInput(f"There is no folder {path.parent} to write {path.name} to.")
+    aside = path.with_name(f".{path.name}.aside")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InvalidInput(f"{path} cannot be written: {error.strerror or error}.") from error
