@@ -39,6 +39,14 @@ def field(stars: list[tuple[float, float, float]], shape: tuple[int, int] = (200
 STARS = [(50.0, 40.0, 5000.0), (210.25, 150.5, 3000.0), (120.0, 100.0, 1000.0)]
 
 
+def test_an_image_without_coordinates_is_measured_all_the_same() -> None:
+    table = extract(replace(field(STARS), wcs=None), Parameters()).table
+    assert len(table) == 3
+    assert np.isnan(table["ra"]).all()
+    assert np.isnan(table["dec"]).all()
+    assert np.isfinite(table["flux_circle"]).all()
+
+
 # The crowded field takes as long as all others together: it runs with the slower tests.
 @pytest.mark.parametrize("text", [pytest.param(t, marks=pytest.mark.integration) if t == M2 else t for t in COUNTS])
 def test_counts_of_real_frames(shared_sdss: Path, text: str) -> None:
