@@ -1,6 +1,7 @@
 """A picture of a frame with the sources that were found on it."""
 
 import io
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +62,7 @@ def draw(frame: Frame, extraction: Extraction, *, width: int = 1600) -> bytes:
     """
     rows, columns = frame.shape
     figure = Figure(figsize=(width / _INCH, width / _INCH * (rows / columns + 0.1)), dpi=_INCH, layout="constrained")
+    axes: Any
     if frame.wcs is None:
         axes = figure.add_subplot()
         axes.set(xlabel="x [pix]", ylabel="y [pix]")
@@ -81,7 +83,7 @@ def draw(frame: Frame, extraction: Extraction, *, width: int = 1600) -> bytes:
     return out.getvalue()
 
 
-def _draw_sources(axes: WCSAxes, table: npt.NDArray[np.void]) -> None:
+def _draw_sources(axes: Any, table: npt.NDArray[np.void]) -> None:
     kinds, (major, minor) = kinds_of(table), ellipses_of(table)
     legend = []
     for kind, (name, colour) in enumerate(_KINDS):
