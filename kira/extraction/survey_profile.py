@@ -35,7 +35,7 @@ class SurveyProfile(Profile):
     kron_factor : float
         AUTO ellipse in units of the Kron radius: the first of SExtractor's PHOT_AUTOPARAMS.
     kron_minimum : float
-        Least AUTO ellipse, in units of `a` and `b`: the second of PHOT_AUTOPARAMS.
+        Least AUTO ellipse, in units of `a` and `b`: the second of PHOT_AUTOPARAMS. 0: none.
     kron_subpix : int
         As `aperture_subpix` for the AUTO ellipse, but not 0; 1 takes whole pixels, as SExtractor does.
     """

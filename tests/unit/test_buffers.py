@@ -1,6 +1,7 @@
 """SEP's limits belong to the process: raised for one frame, and never under another's feet."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -123,8 +124,9 @@ def test_the_same_limits_are_shared_and_other_ones_get_their_turn() -> None:
     inside.wait(10)  # both are in at once
     waiting = [threading.Thread(target=enter, args=(other, "other"))]
     waiting[0].start()
-    while not gate._queue.locked():
-        pass
+    deadline = time.monotonic() + 10
+    while not gate._queue.locked() and time.monotonic() < deadline:
+        time.sleep(0.001)
     waiting.append(threading.Thread(target=enter, args=(first, "first again")))
     waiting[1].start()
     waiting[1].join(0.1)

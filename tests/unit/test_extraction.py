@@ -13,6 +13,7 @@ from real_frames import COUNTS, FPC, FRAME, M2, extraction, frame
 
 from kira.errors import ExtractionFailed, InvalidInput
 from kira.extraction import COLUMNS, Flag, Parameters, Profile, extract
+from kira.extraction.buffers import Buffers
 from kira.extraction.columns import DETECTION
 from kira.frames import Frame
 from kira.sdss import FrameId
@@ -52,6 +53,18 @@ def test_counts_of_real_frames(shared_sdss: Path, text: str) -> None:
         assert np.isfinite(table[name]).all(), name
     assert (np.abs(table["theta"]) <= np.pi / 2).all()
     assert (table["fluxerr_circle"] > 0).all()
+
+
+@pytest.mark.integration
+def test_a_crowded_field_from_seps_own_limits(shared_sdss: Path) -> None:
+    """SEP's defaults are too small for M2 in both ways."""
+    found = extract(frame(shared_sdss, M2), replace(KIRA, pixstack=300_000, sub_object_limit=1024))
+    assert found.raised
+    assert found.limits == Buffers(1_200_000, 4096)
+    wanted = extraction(shared_sdss, M2).table
+    assert np.array_equal(found.table["flag_extract"], wanted["flag_extract"] | Flag.CROWDED_LIMITS_RAISED)
+    for name in set(COLUMNS.names or ()) - {"flag_extract"}:
+        assert np.array_equal(found.table[name], wanted[name], equal_nan=True), name
 
 
 def as_published(data: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -1,6 +1,7 @@
 """The survey profile on images made for it, where every number is known."""
 
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -412,6 +413,18 @@ def test_rms_of_a_place_decides_what_is_found_there() -> None:
     noisy = [int(((table["x"] > 320) & (table["y"] > 320)).sum()) for table in (local, overall)]
     assert noisy[0] < 10
     assert noisy[1] > 100
+
+
+def test_threads_that_want_different_limits_find_the_same(shared_sdss: Path) -> None:
+    image = frame(shared_sdss, FRAME)
+    profiles = [PROFILE, replace(PROFILE, pixstack=500), replace(PROFILE, sub_object_limit=2)] * 3
+    alone = extract(image, PROFILE).table
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda profile: extract(image, profile), profiles))
+    for profile, found in zip(profiles, together, strict=True):
+        assert found.raised == (profile != PROFILE)
+        assert same(found.table, alone, but={"flags"})
+        assert np.array_equal(found.table["flags"], alone["flags"] | (0x1000 if found.raised else 0))
 
 
 def test_kira_and_survey_find_the_same_with_one_noise(shared_sdss: Path) -> None:
