@@ -1,7 +1,8 @@
-"""Bytes of a FITS file to pixels and sky coordinates."""
+"""Bytes of a FITS file to pixels, sky coordinates, calibration, noise and mask."""
 
+from kira.frames.companions import Companions
 from kira.frames.frame import COLUMNS, ROWS, Frame
 from kira.frames.integrity import unpack
 from kira.frames.reader import read_frame
 
-__all__ = ["COLUMNS", "ROWS", "Frame", "read_frame", "unpack"]
+__all__ = ["COLUMNS", "ROWS", "Companions", "Frame", "read_frame", "unpack"]

@@ -154,6 +154,36 @@ class FrameId:
                 f"photoObj-{run:06d}-{camcol}-{field:04d}.fits")  # fmt: skip
 
     @property
+    def tsfield_path(self) -> str | None:
+        """Path of the field's photometric calibration (tsField) below the archive's base URL; None from DR8 on.
+
+        From DR8 on the calibration is in the frame itself.
+        """
+        return self.calibration_path if self.release.service is Service.DAS else None
+
+    @property
+    def psfield_path(self) -> str:
+        """Path of the field's PSF, gain and dark variance (psField), for all five bands, below the base URL."""
+        return f"{self._objects_folder}/psField-{self.run:06d}-{self.camcol}-{self.field:04d}.fit"
+
+    @property
+    def mask_path(self) -> str:
+        """Path of the frame's mask of interpolated, saturated and other pixels (fpM) below the base URL.
+
+        From DR8 on it is compressed.
+        """
+        compressed = "" if self.release.service is Service.DAS else ".gz"
+        name = f"fpM-{self.run:06d}-{self.band}{self.camcol}-{self.field:04d}.fit{compressed}"
+        return f"{self._objects_folder}/{name}"
+
+    @property
+    def _objects_folder(self) -> str:
+        """Folder of what photo, SDSS's photometric pipeline, wrote about the objects of a camera column of a run."""
+        if self.release.service is Service.DAS:
+            return f"{self.release.root}/{self.run}/{self.rerun}/objcs/{self.camcol}"
+        return f"{self.release.root}/photo/redux/{self.rerun}/{self.run}/objcs/{self.camcol}"
+
+    @property
     def staged_path(self) -> str:
         """Path of the plain FITS file below the staging root."""
         return f"{self.release.service}/{self.folder}/{self.plain_name}"

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from kira.extraction import Extraction, Parameters, extract
-from kira.frames import Frame, read_frame, unpack
+from kira.frames import Companions, Frame, read_frame, unpack
 from kira.sdss import FrameId
 
 COUNTS = {
@@ -48,3 +48,20 @@ def frame(root: Path, text: str) -> Frame:
 @cache
 def extraction(root: Path, text: str) -> Extraction:
     return extract(frame(root, text), Parameters())
+
+
+def companions(root: Path, text: str) -> Companions:
+    """What lies beside a frame; None what does not."""
+    frame = FrameId.parse(text)
+    archive = root / frame.release.service
+
+    def read(path: str | None) -> bytes | None:
+        return (archive / path).read_bytes() if path and (archive / path).is_file() else None
+
+    return Companions(read(frame.tsfield_path), read(frame.psfield_path), read(frame.mask_path))
+
+
+@cache
+def full_frame(root: Path, text: str) -> Frame:
+    """A frame read together with what lies beside it."""
+    return read_frame(plain(root, text), FrameId.parse(text), companions(root, text))

@@ -14,27 +14,28 @@ from astropy.wcs import WCS
 from real_frames import COUNTS, FPC, FRAME, M2, frame, plain
 
 from kira.errors import BadFrame, KiraError
-from kira.frames import COLUMNS, ROWS, Frame, read_frame, unpack
-from kira.frames.reader import FRAME_NUMBER_OFFSET
+from kira.frames import COLUMNS, ROWS, read_frame, unpack
+from kira.frames.contents import FRAME_NUMBER_OFFSET
 from kira.sdss import FrameId
 
+NO_IMAGE = "no HDU is a two-dimensional image"
 ODD = {
-    "arange.fits": "the primary HDU is no two-dimensional image",
+    "arange.fits": NO_IMAGE,
     "blank.fits": "no pixel has a value",
     "checksum_false.fits": "HDU 0 does not have the CHECKSUM or DATASUM",
-    "compressed_float_bzero.fits": "the primary HDU is no two-dimensional image",
+    "compressed_float_bzero.fits": NO_IMAGE,
     "fixed-1890.fits": "all pixels have the same value, 1890",
     "header_newlines.fits": "HDU 0 does not have the CHECKSUM or DATASUM",
-    "history_header.fits": "the primary HDU is no two-dimensional image",
-    "m13_gzip.fits": "the primary HDU is no two-dimensional image",
-    "m13_rice.fits": "the primary HDU is no two-dimensional image",
-    "random_groups.fits": "the primary HDU is no two-dimensional image",
-    "scale.fits": None,
-    "table.fits": "the primary HDU is no two-dimensional image",
-    "test0.fits": "the primary HDU is no two-dimensional image",
-    "zerowidth.fits": "the primary HDU is no two-dimensional image",
+    "history_header.fits": NO_IMAGE,
+    "m13_gzip.fits": (300, 300),
+    "m13_rice.fits": (300, 300),
+    "random_groups.fits": NO_IMAGE,
+    "scale.fits": (21, 20),
+    "table.fits": NO_IMAGE,
+    "test0.fits": (40, 40),
+    "zerowidth.fits": NO_IMAGE,
 }
-"""What becomes of legal but unusual, and of broken FITS files; None: read."""
+"""What becomes of legal but unusual, and of broken FITS files: the shape of what is read, or why it is refused."""
 
 
 def refused(content: bytes, frame_id: FrameId | None = None) -> str:
@@ -83,6 +84,9 @@ def test_real_frames(shared_sdss: Path, text: str) -> None:
     assert 51_000 < read.mjd < 54_000
     assert read.wcs.has_celestial
     assert not read.synthetic
+    assert (read.band, read.mask, read.saturated, read.interpolated) == (text[-1], None, None, None)
+    assert read.remarks == ()
+    assert 0.3957 < read.pixel_scale < 0.3962
     if text.startswith("dr7"):
         assert (read.bunit, read.softbias) == ("DNs", 1000.0)
         assert np.median(read.data) > 1000  # BZERO is applied, the soft bias is part of the pixels
@@ -195,8 +199,9 @@ def test_shape(shared_sdss: Path) -> None:
 def test_odd_files(shared_sdss: Path, name: str) -> None:
     content = (shared_sdss.parent / "fits" / "odd" / name).read_bytes()
     cause = ODD[name]
-    if cause is None:
-        assert isinstance(read_frame(unpack(content, name), None), Frame)
+    if isinstance(cause, tuple):
+        read = read_frame(unpack(content, name), None)
+        assert (read.shape, read.data.dtype, read.data.flags.c_contiguous) == (cause, np.float32, True)
     else:
         assert cause in refused(unpack(content, name))
     with pytest.raises(BadFrame):
@@ -230,9 +235,81 @@ def test_any_image_with_coordinates() -> None:
     assert not read_frame(image(noise(), SYNTHET=False), None).synthetic
 
 
-def test_no_celestial_coordinates() -> None:
-    assert "no celestial coordinates" in refused(image(noise(), CTYPE1=None, CTYPE2=None))
-    assert "no celestial coordinates" in refused(image(noise(), CTYPE1="LINEAR", CTYPE2="LINEAR"))
+@pytest.mark.parametrize("ctype", [None, "LINEAR"])
+def test_no_celestial_coordinates(shared_sdss: Path, ctype: str | None) -> None:
+    read = read_frame(image(noise(), CTYPE1=ctype, CTYPE2=ctype), None)
+    assert read.wcs is None
+    assert np.isnan(read.pixel_scale)
+    assert np.isnan(read.sky_positions(np.arange(3.0), np.arange(3.0))).all()
+    assert any("no celestial coordinates" in remark for remark in read.remarks)
+    hdus = fits.HDUList.fromstring(plain(shared_sdss, FPC))
+    for key in ("CTYPE1", "CTYPE2"):
+        if ctype:
+            hdus[0].header[key] = ctype
+        else:
+            del hdus[0].header[key]
+    assert "no celestial coordinates" in refused(written(hdus), FrameId.parse(FPC))
+
+
+def test_coordinates_that_cannot_be_read() -> None:
+    read = read_frame(image(noise(), CTYPE1="RA---TAN", CTYPE2="DEC--SIN"), None)
+    assert read.wcs is None
+    assert any("coordinates cannot be read" in remark for remark in read.remarks)
+
+
+def test_what_is_not_known_of_another_image_is_said() -> None:
+    read = read_frame(image(noise()), None)
+    assert (read.calibration, read.noise_source, read.noise, read.band) == ("none", "none", None, None)
+    assert np.isnan([read.nmgy, read.gain, read.dark_variance, read.seeing]).all()
+    assert any("not a frame of SDSS" in remark for remark in read.remarks)
+    assert read.pixel_scale == pytest.approx(0.36)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i2", "i4", "i8", "u2", "u4", "f4", "f8"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_numbers_of_any_kind(kind: str, order: str) -> None:
+    data = np.random.default_rng(2).integers(0, 200, (50, 60)).astype(np.dtype(kind).newbyteorder(order))
+    read = read_frame(image(data), None).data
+    assert (read.dtype, read.dtype.isnative, read.flags.c_contiguous) == (np.float32, True, True)
+    assert np.array_equal(read, data)
+
+
+@pytest.mark.parametrize("zero", [0, 32768, 100])
+@pytest.mark.parametrize("scale", [1, 0.5])
+def test_scaled_integers_with_blank_pixels(zero: int, scale: float) -> None:
+    stored = np.random.default_rng(3).integers(-1000, 1000, (50, 60)).astype(np.int16)
+    stored[4, 5] = stored[6, 7] = -32768
+    content = bytearray(image(stored))
+    card = f"BLANK   ={-32768:>21}".ljust(80) + f"BZERO   ={zero:>21}".ljust(80) + f"BSCALE  ={scale:>21}".ljust(80)
+    end = content.index(b"END" + b" " * 77)
+    content[end : end + 320] = card.encode() + b"END".ljust(80)
+    read = read_frame(bytes(content), None)
+    blank = stored == -32768
+    assert np.array_equal(read.mask, blank)
+    assert np.isnan(read.data[blank]).all()
+    assert np.array_equal(read.data[~blank], (stored * np.float64(scale) + zero)[~blank].astype(np.float32))
+
+
+def test_the_first_image_of_two_dimensions_is_taken() -> None:
+    empty, cube = fits.PrimaryHDU(), fits.ImageHDU(np.zeros((2, 3, 4), np.int16))
+    packed = fits.CompImageHDU(np.arange(3000, dtype=np.int32).reshape(50, 60), compression_type="RICE_1")
+    content = written(fits.HDUList([empty, cube, packed, fits.ImageHDU(noise())]))
+    assert np.array_equal(read_frame(content, None).data, np.arange(3000, dtype=np.float32).reshape(50, 60))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_huge_compressed_image_is_not_unpacked() -> None:
+    packed = fits.CompImageHDU(np.arange(3000, dtype=np.int32).reshape(50, 60), compression_type="GZIP_1")
+    content = written(fits.HDUList([fits.PrimaryHDU(), packed]))
+    for key, side in (("ZNAXIS1", 60), ("ZNAXIS2", 50)):
+        content = content.replace(f"{key} ={side:>21}".encode(), f"{key} ={777777701:>21}".encode())
+    assert content.count(b"777777701") == 2
+    tracemalloc.start()
+    try:
+        assert "is more than is unpacked" in refused(content)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_pixels_without_values() -> None:
@@ -240,13 +317,27 @@ def test_pixels_without_values() -> None:
     assert "all pixels have the same value, 7" in refused(image(np.full((50, 60), 7, np.float32)))
     some = noise()
     some[3, 4] = np.nan
-    assert np.isnan(read_frame(image(some), None).data).sum() == 1
+    read = read_frame(image(some), None)
+    assert np.array_equal(read.mask, np.isnan(some))
+    assert read.mask is not None
+    assert read.mask.sum() == 1
+    assert read_frame(image(noise()), None).mask is None
 
 
 def test_a_calibration_vector_that_is_not_finite(shared_sdss: Path) -> None:
     hdus = fits.HDUList.fromstring(plain(shared_sdss, FRAME))
     hdus[1].data = np.where(np.arange(2048) == 7, np.nan, hdus[1].data).astype(np.float32)
     assert "calibration vector" in refused(written(hdus), FrameId.parse(FRAME))
+
+
+def test_a_sky_that_does_not_say_where_it_lies(shared_sdss: Path) -> None:
+    hdus = fits.HDUList.fromstring(plain(shared_sdss, FRAME))
+    hdus[2] = fits.BinTableHDU.from_columns(hdus[2].columns[:2])
+    read = read_frame(written(hdus), FrameId.parse(FRAME))
+    assert np.array_equal(read.data, frame(shared_sdss, FRAME).data)
+    assert (read.noise, read.noise_source, read.sky_grid) == (None, "none", None)
+    assert np.isnan(read.gain)
+    assert read.remarks == ("The noise is not known: HDU 2 does not tell how its sky lies on the pixels.",)
 
 
 def test_checksums_in_headers_are_verified() -> None:
@@ -258,6 +349,31 @@ def test_checksums_in_headers_are_verified() -> None:
     damaged = bytearray(content)
     damaged[-3000] ^= 1
     assert "CHECKSUM" in refused(bytes(damaged))
+
+
+CAMERAS = (
+    "DATASUM = '3790320394'         / Data checksum created 2007-09-16T06:39:48",
+    "CHECKSUM= 'jc9Bja7Aja7Aja7A'   / HDU checksum created 2007-09-16T06:39:48",
+)
+
+
+@pytest.mark.parametrize("text", [FPC, FRAME])
+def test_checksums_of_the_raw_image_are_not_those_of_the_frame(shared_sdss: Path, text: str) -> None:
+    """Corrected frames of the last years inherit them: two cards behind TAIHMS, in this form."""
+
+    def with_cards(*cards: str) -> bytes:
+        content = plain(shared_sdss, text)
+        end = content.index(b"END" + b" " * 77)
+        at = content.index(b"COMMENT  TAI,RA")
+        added = "".join(card.ljust(80) for card in cards).encode()
+        header = content[:at] + added + content[at : end + 80]
+        return header.ljust(-(-len(header) // 2880) * 2880) + content[-(-(end + 80) // 2880) * 2880 :]
+
+    frame_id = FrameId.parse(text)
+    assert np.array_equal(read_frame(with_cards(*CAMERAS), frame_id).data, frame(shared_sdss, text).data)
+    refused(with_cards(*CAMERAS), None)
+    for others in (CAMERAS[:1], CAMERAS[1:], [card.replace("created", "updated") for card in CAMERAS]):
+        assert "HDU 0 does not have the CHECKSUM or DATASUM" in refused(with_cards(*others), frame_id)
 
 
 def test_errors_are_kiras_own() -> None:

@@ -90,6 +90,9 @@ class TestPaths:
         assert OLD.file_name == "fpC-004192-r4-0300.fit.gz"
         assert OLD.folder == "imaging/4192/40/corr/4"
         assert OLD.calibration_path == "imaging/4192/40/calibChunks/4/tsField-004192-4-40-0300.fit"
+        assert OLD.tsfield_path == OLD.calibration_path
+        assert OLD.psfield_path == "imaging/4192/40/objcs/4/psField-004192-4-0300.fit"
+        assert OLD.mask_path == "imaging/4192/40/objcs/4/fpM-004192-r4-0300.fit"
         assert OLD.staged_path == "das/imaging/4192/40/corr/4/fpC-004192-r4-0300.fit"
 
     def test_sas(self) -> None:
@@ -97,6 +100,9 @@ class TestPaths:
         assert NEW.file_name == "frame-r-000094-1-0012.fits.bz2"
         assert NEW.folder == "dr12/boss/photoObj/frames/301/94/1"
         assert NEW.calibration_path == "dr12/boss/photoObj/301/94/1/photoObj-000094-1-0012.fits"
+        assert NEW.tsfield_path is None
+        assert NEW.psfield_path == "dr12/boss/photo/redux/301/94/objcs/1/psField-000094-1-0012.fit"
+        assert NEW.mask_path == "dr12/boss/photo/redux/301/94/objcs/1/fpM-000094-r1-0012.fit.gz"
         assert NEW.staged_path == "sas/dr12/boss/photoObj/frames/301/94/1/frame-r-000094-1-0012.fits"
 
     def test_real_files_are_where_they_should_be(self, shared_sdss: Path) -> None:
@@ -109,6 +115,22 @@ class TestPaths:
                 assert (root / frame.calibration_path).exists() or frame.field == 131  # that one came without
                 found += 1
         assert found == 6 + 7
+
+    def test_real_companions_are_where_they_should_be(self, shared_sdss: Path) -> None:
+        das, sas = shared_sdss / "das", shared_sdss / "sas"
+        old = [FrameId.from_archive_path(str(p.relative_to(das)), Release(7)) for p in das.rglob("fpC-*")]
+        assert len(old) == 6
+        assert all(
+            (das / path).is_file() for f in old for path in (f.tsfield_path, f.psfield_path, f.mask_path) if path
+        )
+        assert {path for f in old for path in (f.psfield_path, f.mask_path)} == {
+            str(path.relative_to(das)) for path in das.glob("imaging/*/*/objcs/*/*")
+        }
+        new = {FrameId.from_archive_path(str(p.relative_to(sas))).psfield_path for p in sas.rglob("frame-*")}
+        there = {str(path.relative_to(sas)) for path in sas.glob("dr12/boss/photo/redux/301/*/objcs/*/*")}
+        # Of one field there is no psField, and masks are not among the files for DR12.
+        assert new - there == {"dr12/boss/photo/redux/301/94/objcs/1/psField-000094-1-0131.fit"}
+        assert there <= new
 
 
 class TestRoundTrips:
