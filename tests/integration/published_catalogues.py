@@ -23,9 +23,9 @@ def schema_of(kind: str) -> pa.Schema:
 
 def made_up(
     kind: str, ra: npt.NDArray[np.float64], dec: npt.NDArray[np.float64], *, run: int = 94, camcol: int = 1,
-    field: int = 11, release: str = "dr12", seed: int = 1,
+    field: int = 11, release: str = "dr12", seed: int = 1, values: Mapping[str, Any] | None = None,
 ) -> pa.Table:  # fmt: skip
-    """Rows at given positions: the bands of a field by turns, every other column by chance."""
+    """Rows at given positions: the bands of a field by turns, every other column by chance, or as `values` say."""
     n, chance = len(ra), np.random.default_rng(seed)
     band = np.array(list("ugriz"))[np.arange(n) * 5 // max(n, 1)]
     known: dict[str, Any] = {
@@ -33,7 +33,7 @@ def made_up(
         "band": band.tolist(), "number": np.arange(n), "ra": ra, "dec": dec, "profile": [PROFILES[kind].slug] * n,
         "calibration": ["frame"] * n, "run_id": [f"manual__{run}"] * n,
         "source_id": (run << 32) + (camcol << 28) + (field << 16) + np.arange(n),
-    }  # fmt: skip
+    } | dict(values or {})  # fmt: skip
     columns = []
     for one in schema_of(kind):
         if one.name in known:
