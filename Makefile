@@ -15,16 +15,17 @@ STAGE ?=
 SKY ?=
 BATCH ?= 0
 AGAIN ?=
+PROFILE ?= kira
 # What `make` was told travels in the environment, never pasted into a shell line.
-export ARCHIVE RELEASE RUNS CAMCOLS FIELDS BANDS SKY STAGE BATCH AGAIN
+export ARCHIVE RELEASE RUNS CAMCOLS FIELDS BANDS SKY STAGE BATCH AGAIN PROFILE
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
-run: ## set up, start the local stack, ingest frames to a published catalogue (ARCHIVE= RELEASE= RUNS= CAMCOLS= FIELDS= BANDS= SKY= STAGE= AGAIN=1)
+run: ## set up, start the local stack, ingest frames to a published catalogue (ARCHIVE= RELEASE= RUNS= CAMCOLS= FIELDS= BANDS= SKY= STAGE= PROFILE= AGAIN=1)
 	@scripts/setup run
 	@.venv/bin/kira run --archive "$$ARCHIVE" --release "$$RELEASE" --runs "$$RUNS" --camcols "$$CAMCOLS" --fields "$$FIELDS" \
-	  --bands "$$BANDS" --sky "$$SKY" --stage "$$STAGE" --batch-size "$$BATCH" $(if $(filter 1 yes true,$(AGAIN)),--again)
+	  --bands "$$BANDS" --sky "$$SKY" --stage "$$STAGE" --batch-size "$$BATCH" --profile "$$PROFILE" $(if $(filter 1 yes true,$(AGAIN)),--again)
 
 stop: ## stop the local stack; its data stays
 	@test -x .venv/bin/kira || { echo "Nothing was set up here, so nothing runs."; exit 0; } && .venv/bin/kira stack down

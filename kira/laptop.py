@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from kira.catalog import to_table
-from kira.catalog.survey import survey_table
+from kira.catalog import source_table
 from kira.errors import BadFrame, ExtractionFailed, InvalidInput, KiraError
-from kira.extraction import Extraction, Parameters, Profile, SurveyProfile, extract
+from kira.extraction import Extraction, Profile, extract
 from kira.frames import Companions, Frame, read_frame, unpack
 from kira.frames.integrity import FITS_MAGIC
 from kira.sdss import FrameId, Release, Service
@@ -163,15 +162,7 @@ def measure_file(path: Path, profile: Profile, release: Release | None = None) -
 
 
 def _table(frame: Frame, found: Extraction, profile: Profile) -> pa.Table:
-    match profile:
-        case SurveyProfile():
-            table = survey_table(frame, found, profile)
-        case Parameters() if frame.id is not None:
-            table = to_table(frame.id, found)
-        case _:
-            raise InvalidInput(
-                "The columns of the profile kira are those of SDSS frames: take a survey profile for other images."
-            )
+    table = source_table(frame, found, profile)
     about = table.schema.metadata | {b"kira_profile": profile.slug.encode(), b"kira_parameters": profile.json.encode()}
     return table.replace_schema_metadata(about)
 
@@ -202,3 +193,22 @@ def together(results: Sequence[FileResult]) -> pa.Table:
     frames = [result.frame for result in results if result.frame is not None and result.table is not None]
     metadata[b"synthetic"] = b"yes" if any(frame.synthetic for frame in frames) else b"no"
     return pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata(metadata)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no folder for it, or it cannot be written.
+    """
+    if not path.absolute().parent.is_dir():
+        raise InvalidInput(f"There is no folder {path.parent} to write {path.name} to.")
+    aside = path.with_name(f".{path.name}.aside")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise InvalidInput(f"{path} cannot be written: {error.strerror or error}.") from error

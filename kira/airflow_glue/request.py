@@ -11,6 +11,8 @@ STANDING = "kira_ingest"
 """Airflow Variable with the standing selection, as JSON."""
 ARCHIVE_CONNECTION = "kira_archive"
 FIELD_LISTS = ("index pages", "run list")
+PROFILES = ("kira", "survey")
+"""Extraction profiles that come with Kira; `kira.extraction` is too heavy to be asked where DAG files are read."""
 MAX_BATCHES = 1000
 """Airflow maps a task at most 1,024 times, and its scheduler suffers before it is slow."""
 MAX_BATCH_SIZE = 5000
@@ -34,6 +36,8 @@ class Request:
         Whether the archive's index pages say what exists, or its run list.
     again : bool
         Also frames that failed for good before.
+    profile : str
+        Extraction profile.
     """
 
     archive: str = ARCHIVE_CONNECTION
@@ -47,6 +51,7 @@ class Request:
     max_batches: int = 100
     field_list: str = FIELD_LISTS[0]
     again: bool = False
+    profile: str = PROFILES[0]
 
     def __post_init__(self) -> None:
         if not 0 <= self.batch_size <= MAX_BATCH_SIZE:
@@ -55,6 +60,8 @@ class Request:
             raise InvalidInput(f"max_batches: {self.max_batches} is not a number from 1 to {MAX_BATCHES:,}.")
         if self.field_list not in FIELD_LISTS:
             raise InvalidInput(f"field_list: {self.field_list!r} is neither 'index pages' nor 'run list'.")
+        if self.profile not in PROFILES:
+            raise InvalidInput(f"profile: {self.profile!r} is neither {' nor '.join(PROFILES)}.")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Request":

@@ -29,7 +29,7 @@ from kira.errors import (
     SparkTaskFailed,
     StorageError,
 )
-from kira.extraction import Parameters
+from kira.extraction import Profile
 from kira.ledger import Ledger, Stage
 from kira.sdss import Release, Selection
 from kira.sdss.archive import SDSS, Archive, ArchiveClient
@@ -231,10 +231,10 @@ def _planned() -> list[str]:
     services = _services(Settings.from_environment(), request)
     with ArchiveClient(services.archive) as client:
         if _is_dry():
-            _tell_cost(services, client, selection)
+            _tell_cost(services, client, selection, request.profile)
             return []
         done = plan.plan(
-            services, _attempt(), client, selection, Parameters(), batch_size=request.batch_size,
+            services, _attempt(), client, selection, Profile.named(request.profile), batch_size=request.batch_size,
             max_batches=request.max_batches, again=request.again, by_run_list=request.field_list == "run list",
             is_live=_is_live,
         )  # fmt: skip
@@ -252,8 +252,8 @@ def _cost_uri(services: Services) -> str:
     return services.store.uri(path)
 
 
-def _tell_cost(services: Services, client: ArchiveClient, selection: Selection) -> None:
-    found = cost(services.ledger, client, selection, Parameters().slug, log.info)
+def _tell_cost(services: Services, client: ArchiveClient, selection: Selection, profile: str) -> None:
+    found = cost(services.ledger, client, selection, Profile.named(profile).slug, log.info)
     path = report_path(services.archive.name, str(_context()["dag_run"].run_id), "cost")
     services.store.write(path, json.dumps(found.as_dict(), indent=1).encode())
     _context()["ti"].xcom_push(key="cost", value=found.as_dict())

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import AssetAlias, Param, task, task_group
 
-from kira.airflow_glue.request import ARCHIVE_CONNECTION, FIELD_LISTS, MAX_BATCH_SIZE, MAX_BATCHES, Request
+from kira.airflow_glue.request import ARCHIVE_CONNECTION, FIELD_LISTS, MAX_BATCH_SIZE, MAX_BATCHES, PROFILES, Request
 from kira.airflow_glue.retries import POLICY, RETRIES, first_wait
 from kira.airflow_glue.spark import ExtractOperator
 from kira.sdss import ALL_RELEASES
@@ -83,6 +83,10 @@ def planning_params(max_batches: int = _DEFAULT.max_batches) -> dict[str, Param]
             _DEFAULT.field_list, type="string", enum=list(FIELD_LISTS), title="What exists, according to",
             description="The archive's index pages, or its run list (runList.par, from DR8), which also knows of "
             "frames that are missing.",
+        ),
+        "profile": Param(
+            _DEFAULT.profile, type="string", enum=list(PROFILES), title="Extraction profile",
+            description="What is measured, and how: see docs/profiles.md. Each has catalogues of its own.",
         ),
         "again": Param(
             _DEFAULT.again, type="boolean", title="Try again",

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kira.catalog.kinds import RUN_ID, schema_like
 from kira.catalog.schema import KEY, SCHEMA
 from kira.errors import InvalidInput
 
@@ -22,23 +23,27 @@ def read_parts(parts: Iterable[bytes]) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        All rows with `SCHEMA`, sorted by `KEY`, in one chunk.
+        All rows, sorted by `KEY`, in one chunk; with the schema of their kind, `SCHEMA` where there is no part.
 
     Raises
     ------
     InvalidInput
-        If a part is not Parquet, damaged, or of another schema.
+        If a part is not Parquet, damaged, of no kind of catalogue, or of another one than those before.
     """
-    tables = [SCHEMA.empty_table()]
+    tables: list[pa.Table] = []
     for number, part in enumerate(parts):
         try:
             table = pq.read_table(pa.BufferReader(part))
         except (pa.ArrowException, OSError) as error:
             raise InvalidInput(f"Part {number} of the catalogue cannot be read as Parquet: {error}") from error
-        if not table.schema.equals(SCHEMA, check_metadata=False):
+        try:
+            schema = schema_like(table.schema)
+        except InvalidInput:
+            schema = None
+        if schema is None or (tables and not schema.equals(tables[0].schema, check_metadata=False)):
             raise InvalidInput(f"Part {number} of the catalogue has other columns than this version of Kira writes.")
-        tables.append(table.cast(SCHEMA))
-    return in_order(pa.concat_tables(tables))
+        tables.append(table.cast(tables[0].schema if tables else schema))
+    return in_order(pa.concat_tables(tables) if tables else SCHEMA.empty_table())
 
 
 def is_synthetic(part: bytes) -> bool:
@@ -53,7 +58,7 @@ def in_order(table: pa.Table) -> pa.Table:
 
 
 def digest(table: pa.Table) -> str:
-    """SHA-256 over all columns and rows in canonical order.
+    """SHA-256 over all columns and rows in canonical order, but for the column that says which run measured a row.
 
     Depends on column names, types and values alone: not on the order of rows, on how they were spread over files or
     chunks, or on metadata. All NaN are one value. Rows of one `KEY` must not differ: validation refuses duplicates.
@@ -67,7 +72,7 @@ def digest(table: pa.Table) -> str:
     str
         64 hexadecimal digits.
     """
-    table = in_order(table)
+    table = in_order(table.drop_columns([RUN_ID]) if RUN_ID in table.column_names else table)
     sha = hashlib.sha256(f"{table.num_rows}\n".encode())
     for field, column in zip(table.schema, table.columns, strict=True):
         sha.update(f"{field.name} {field.type} {column.null_count}\n".encode())
@@ -76,6 +81,8 @@ def digest(table: pa.Table) -> str:
 
 
 def _value_bytes(column: pa.ChunkedArray) -> bytes:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
         return repr(column.to_pylist()).encode()
     values = column.to_numpy()

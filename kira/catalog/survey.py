@@ -275,13 +275,15 @@ def survey_schema(apertures: tuple[float, ...], flux_unit: str = "nmgy") -> pa.S
     apertures : tuple of float
         Radii of the profile's circular apertures, arcsec.
     flux_unit : str
-        `nmgy`, or the unit of the pixels of an image that could not be calibrated.
+        `nmgy`, or the unit of the pixels of an image that could not be calibrated; empty where that is unknown.
     """
     fields = []
     for made in made_columns(apertures):
         field = made.column.field
         if made.column.unit.startswith("nmgy") and flux_unit != "nmgy":
-            about = {**field.metadata, b"unit": made.column.unit.replace("nmgy", flux_unit).encode()}
+            # Of pixels in an unknown unit even `per pixel` says nothing.
+            unit = made.column.unit.replace("nmgy", flux_unit) if flux_unit else ""
+            about = {**field.metadata, b"unit": unit.encode()}
             field = field.with_metadata(about)
         fields.append(field)
     return pa.schema(fields, metadata={"kira_schema": VERSION, "flux_unit": flux_unit})
@@ -309,7 +311,7 @@ def survey_table(frame: Frame, extraction: Extraction, profile: SurveyProfile, *
     table = extraction.table
     calibrated = np.isfinite(frame.nmgy)
     raw = frame.id is None and not calibrated
-    unit = (frame.bunit or "pixel value") if raw else "nmgy"
+    unit = frame.bunit if raw else "nmgy"
     measured = Measured(
         frame,
         table,

@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kira.catalog.schema import PIXEL_UNIT, SCHEMA
-from kira.errors import InvalidInput
-from kira.extraction import Parameters
+from kira.catalog.kinds import is_survey, schema_like
+from kira.catalog.schema import PIXEL_UNIT
+from kira.extraction import Profile
 from kira.sdss import Release
 
 _ROWS_PER_GROUP = 128 * 1024
@@ -16,12 +16,12 @@ _ROWS_PER_GROUP = 128 * 1024
 _ZSTD_LEVEL = 3
 
 
-def file_metadata(parameters: Parameters, *, version: str, synthetic: bool) -> dict[str, str]:
+def file_metadata(parameters: Profile, *, version: str, synthetic: bool) -> dict[str, str]:
     """Return what a file says of itself: Kira's version, the parameters, and whether its frames were rendered.
 
     Parameters
     ----------
-    parameters : Parameters
+    parameters : Profile
     version : str
         Of Kira.
     synthetic : bool
@@ -44,37 +44,48 @@ def parquet_bytes(table: pa.Table, *, metadata: Mapping[str, str]) -> bytes:
     Parameters
     ----------
     table : pyarrow.Table
-        With exactly the columns of `SCHEMA`.
+        With exactly the columns of a kind of catalogue, see `kira.catalog.kinds`.
     metadata : mapping of str to str
         File-level metadata, such as `file_metadata` gives; `flux_unit` is added.
 
     Returns
     -------
     bytes
+        Kind `survey` is sorted by band, run, camcol and field, and each band begins a row group of its own: who wants
+        one band, or one run, reads little else.
 
     Raises
     ------
     InvalidInput
         If the table has other columns.
     """
-    if not table.schema.equals(SCHEMA, check_metadata=False):
-        raise InvalidInput("The table does not have the columns of the catalogue.")
-    about = {**{k.decode(): v.decode() for k, v in SCHEMA.metadata.items()}, **metadata, "flux_unit": _flux_unit(table)}
-    schema = SCHEMA.with_metadata(dict(sorted(about.items())))
+    schema = schema_like(table.schema)
+    survey = is_survey(schema)
+    unit = {} if survey else {"flux_unit": _flux_unit(table)}
+    about = {**{k.decode(): v.decode() for k, v in schema.metadata.items()}, **metadata, **unit}
+    schema = schema.with_metadata(dict(sorted(about.items())))
+    if survey:
+        table = table.sort_by([(name, "ascending") for name in _SURVEY_ORDER])
     table = pa.Table.from_arrays(table.combine_chunks().columns, schema=schema)
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
-        sink,
-        version="2.6",
-        compression="zstd",
-        compression_level=_ZSTD_LEVEL,
-        row_group_size=_ROWS_PER_GROUP,
-        write_statistics=True,
+    with pq.ParquetWriter(
+        sink, schema, version="2.6", compression="zstd", compression_level=_ZSTD_LEVEL, write_statistics=True,
         store_schema=True,
-    )
+    ) as writer:  # fmt: skip
+        for group in _by_band(table) if survey else [table]:
+            writer.write_table(group, row_group_size=_ROWS_PER_GROUP)
     content: bytes = sink.getvalue().to_pybytes()
     return content
+
+
+_SURVEY_ORDER = ("band", "run", "camcol", "field", "release", "rerun", "number")
+
+
+def _by_band(table: pa.Table) -> list[pa.Table]:
+    counts = pc.value_counts(table["band"])  # in the order in which they come
+    sizes = [count.as_py() for count in counts.field("counts")]
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [table.slice(start, size) for start, size in zip(starts, sizes, strict=True)] or [table]
 
 
 def _flux_unit(table: pa.Table) -> str:

@@ -8,12 +8,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kira.cli import backfill, export, extract, mirror, query, run, schedule, stack, status
+from kira.cli import backfill, export, extract, mirror, query, run, schedule, show, stack, status
 from kira.errors import KiraError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("run")(run.run)
 app.command("extract")(extract.extract)
+app.command("show")(show.show)
 app.command("export")(export.export)
 app.command("status")(status.status)
 app.add_typer(query.app, name="query")

@@ -12,7 +12,7 @@ from kira.cli.archives import check_archive, find_source
 from kira.cli.schedule import running_stack
 from kira.cli.stack import say
 from kira.errors import InvalidInput, KiraError, NotInArchive, StackError
-from kira.extraction import Parameters
+from kira.extraction import Profile
 from kira.ledger import Ledger
 from kira.sdss import ALL_RELEASES, Release
 from kira.sdss.archive import ArchiveClient
@@ -30,19 +30,23 @@ Runs = Annotated[str, typer.Option(help="For example 94, 1000-1010. Default: all
 Camcols = Annotated[str, typer.Option(help="For example 1-3. Default: all.")]
 Fields = Annotated[str, typer.Option(help="For example 11-100. Default: all.")]
 Bands = Annotated[str, typer.Option(help="Some of ugriz.")]
+ProfileName = Annotated[str, typer.Option("--profile", help="Extraction profile: kira, or survey.")]
 Sky = Annotated[str, typer.Option(help="For example: cone 10.5 -0.3 1.0. Default: all.")]
 
 
 @app.command()
 def estimate(
     first: First, last: Last, archive: ArchiveOption = "sdss", runs: Runs = "", camcols: Camcols = "",
-    fields: Fields = "", bands: Bands = "ugriz", sky: Sky = "",
+    fields: Fields = "", bands: Bands = "ugriz", sky: Sky = "", profile: ProfileName = "kira",
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:  # fmt: skip
     """Say what a backfill would cost: frames, GB, and hours by the ledger's own rates. Nothing is begun."""
     releases = _releases(first, last)
-    asked = [Request(release=str(r), runs=runs, camcols=camcols, fields=fields, bands=bands, sky=sky) for r in releases]
-    selections = [one.selection() for one in asked]
+    asked = [
+        Request(release=str(r), runs=runs, camcols=camcols, fields=fields, bands=bands, sky=sky, profile=profile)
+        for r in releases
+    ]
+    selections, slug = [one.selection() for one in asked], Profile.named(profile).slug
     check_archive(archive)
     costs: list[Cost] = []
     absent: list[str] = []
@@ -52,9 +56,7 @@ def estimate(
         with ArchiveClient(source.archive) as client:
             for selection in selections:
                 try:
-                    costs.append(
-                        cost(ledger, client, selection, Parameters().slug, (lambda _: None) if as_json else say)
-                    )
+                    costs.append(cost(ledger, client, selection, slug, (lambda _: None) if as_json else say))
                 except NotInArchive as error:
                     absent.append(str(error))
     if as_json:
@@ -85,14 +87,14 @@ def _show(costs: list[Cost]) -> None:
 @app.command()
 def create(
     first: First, last: Last, archive: ArchiveOption = "sdss", runs: Runs = "", camcols: Camcols = "",
-    fields: Fields = "", bands: Bands = "ugriz", sky: Sky = "",
+    fields: Fields = "", bands: Bands = "ugriz", sky: Sky = "", profile: ProfileName = "kira",
     max_active_runs: Annotated[int, typer.Option(min=1, max=16, help="Releases at a time.")] = 1,
     backwards: Annotated[bool, typer.Option(help="The newest release first.")] = False,
     reprocess: Annotated[str, typer.Option(help="Releases that were run before: none, failed, completed.")] = "failed",
 ) -> None:  # fmt: skip
     """Begin a backfill, or go on with one that was stopped: what is published is not done again."""
     releases = _releases(first, last)
-    asked = Request(runs=runs, camcols=camcols, fields=fields, bands=bands, sky=sky)
+    asked = Request(runs=runs, camcols=camcols, fields=fields, bands=bands, sky=sky, profile=profile)
     asked.selection()
     if reprocess not in ("none", "failed", "completed"):
         raise InvalidInput(f"reprocess: {reprocess!r} is none of none, failed, completed.")
@@ -126,7 +128,7 @@ def _create(api: AirflowApi, body: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-_CONF = ("runs", "camcols", "fields", "bands", "sky")
+_CONF = ("runs", "camcols", "fields", "bands", "sky", "profile")
 
 
 @app.command()

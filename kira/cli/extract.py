@@ -12,7 +12,7 @@ from rich.table import Table
 from kira.catalog.formats import format_of, table_bytes
 from kira.errors import InvalidInput, KiraError
 from kira.extraction import Parameters, Profile, SurveyProfile
-from kira.laptop import FileResult, measure_file, together
+from kira.laptop import FileResult, measure_file, together, write_whole
 from kira.sdss import Release
 
 console = Console()
@@ -32,8 +32,8 @@ def extract(
     wanted = Release.parse(release) if release else None
     results = []
     with Progress(
-        TextColumn("Extracting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[file]}"),
-        console=Console(stderr=True), transient=True,
+        TextColumn("Extracting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[file]}"), console=Console(stderr=True), transient=True,
     ) as progress:  # fmt: skip
         task = progress.add_task("", total=len(files), file="")
         for path in files:
@@ -48,9 +48,7 @@ def extract(
     if len(failed) < len(results):
         table = together(results)
         if out:
-            aside = out.with_name(f".{out.name}.aside")
-            aside.write_bytes(table_bytes(table, kind))
-            aside.replace(out)
+            write_whole(out, table_bytes(table, kind))
             console.print(f"{table.num_rows:,} sources in {out}", markup=False, highlight=False, soft_wrap=True)
         else:
             console.print("Write them to a table with -o, for example: -o sources.fits", highlight=False)

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from kira.airflow_glue.request import Request
 from kira.cli import report, watch
 from kira.cli.archives import SDSS_DEFAULTS, Source, check_archive, choose_releases, find_source
 from kira.cli.stack import StageOption, login, say
@@ -38,10 +39,12 @@ def run(
     stage: StageOption = "",
     again: Annotated[bool, typer.Option(help="Also frames that failed for good before.")] = False,
     batch_size: Annotated[int, typer.Option(min=0, max=5000, help="Frames that travel together; 0: as suits.")] = 0,
+    profile: Annotated[str, typer.Option(help="Extraction profile: kira, or survey. See docs/profiles.md.")] = "kira",
 ) -> None:  # fmt: skip
     """Take frames from an archive to a published catalogue, and show what became of them."""
     # Nonsense is refused before anything is started.
     bands = "".join(Selection.parse("dr12", runs, camcols, fields, bands, sky).bands)
+    Request(profile=profile)
     releases = tuple(dict.fromkeys(Release.parse(name) for name in release.split(",") if name.strip()))
     check_archive(archive)
     config = StackConfig.load(stage=stage or None)
@@ -60,7 +63,7 @@ def run(
     source = choose_releases(find_source(archive, _sample_folder(config), stack), releases)
     conf = {
         "archive": source.connection_id, "runs": runs, "camcols": camcols, "fields": fields, "bands": bands, "sky": sky,
-        "again": again, "batch_size": batch_size,
+        "again": again, "batch_size": batch_size, "profile": profile,
     }  # fmt: skip
     if archive == "sdss" and not (runs or camcols or fields or sky):
         conf |= {name: SDSS_DEFAULTS[name] for name in ("runs", "camcols", "fields")}

@@ -47,12 +47,13 @@ def set_(
     batch_size: Annotated[int, typer.Option(help="Frames that travel together; 0: as many as suit.")] = 0,
     max_batches: Annotated[int, typer.Option(help="Batches in one run.")] = 100,
     field_list: Annotated[str, typer.Option(help="index pages, or run list.")] = "index pages",
+    profile: Annotated[str, typer.Option(help="Extraction profile: kira, or survey. See docs/profiles.md.")] = "kira",
 ) -> None:
     """Ingest this whenever the schedule says so."""
     # Nonsense is refused before anything is changed.
     asked = Request(
         release=release, runs=runs, camcols=camcols, fields=fields, bands=bands, sky=sky, batch_size=batch_size,
-        max_batches=max_batches, field_list=field_list,
+        max_batches=max_batches, field_list=field_list, profile=profile,
     )  # fmt: skip
     selection = asked.selection()
     check_archive(archive)

@@ -124,7 +124,8 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity(
         "fwhm", "f8", "pix",
         "Full width at half maximum, if the profile is a Gaussian: 2 sqrt(ln 2 (a^2 + b^2)). From pixels "
-        "above the threshold alone, so too small for faint sources",
+        "above the threshold alone: too small for faint sources, too large for bright ones with wings; for "
+        "points 2 r50 is steadier. Not SExtractor's FWHM_IMAGE, which is from isophotal areas",
     ),
     Quantity(
         "auto_scale", "f8", "",

@@ -11,10 +11,22 @@ from kira.extraction.buffers import Buffers, within_limits
 from kira.extraction.measuring import Bools
 from kira.extraction.noise import Image
 from kira.extraction.profile import Profile
+from kira.frames import Frame
+
+_PLASTIC = 1.324717957244746
+"""The plastic number, root of p^3 = p + 1."""
 
 
-def subtract_background(data: Image, mask: Bools | None, profile: Profile) -> tuple[Any, Image]:
+def subtract_background(data: Image, mask: Bools | None, profile: Profile, dither: float = 0.0) -> tuple[Any, Image]:
     """Return SEP's background and a copy of the data without it.
+
+    Parameters
+    ----------
+    data : numpy.ndarray of float32, shape (rows, columns)
+    mask : numpy.ndarray of bool, shape (rows, columns), or None
+    profile : Profile
+    dither : float
+        Width of what is added to the data for the estimate alone, in the unit of the data; see `dithered`.
 
     Raises
     ------
@@ -22,7 +34,8 @@ def subtract_background(data: Image, mask: Bools | None, profile: Profile) -> tu
         If there is no usable noise level.
     """
     mesh, median = profile.mesh, profile.mesh_filter
-    background = sep.Background(data, mask=mask, bw=mesh, bh=mesh, fw=median, fh=median)
+    estimated = dithered(data, dither) if dither > 0 else data
+    background = sep.Background(estimated, mask=mask, bw=mesh, bh=mesh, fw=median, fh=median)
     if not (np.isfinite(background.globalback) and np.isfinite(background.globalrms) and background.globalrms > 0):
         raise ExtractionFailed(
             f"no usable noise level: background {background.globalback:g}, rms {background.globalrms:g}."
@@ -30,6 +43,35 @@ def subtract_background(data: Image, mask: Bools | None, profile: Profile) -> tu
     pixels = data.copy()
     background.subfrom(pixels)
     return background, pixels
+
+
+def quantum(frame: Frame) -> float:
+    """Return the step of the frame's numbers, in their unit; 0 where it is not known.
+
+    That is 1 where all are whole, and the calibration of a count where the frame has one: SDSS's calibrated frames are
+    counts times that.
+    """
+    finite = frame.data[np.isfinite(frame.data)]
+    if (finite == np.rint(finite)).all():
+        return 1.0
+    return frame.nmgy_per_count if frame.nmgy_per_count > 0 else 0.0
+
+
+def dithered(data: Image, width: float) -> Image:
+    """Add evenly spread numbers from -width / 2 to width / 2, always the same ones.
+
+    They are the additive sequence of Roberts (2018) for two dimensions, (i / p + j / p^2) mod 1 with p = 1.3247...: any
+    cell of the background's mesh gets all of the range, more evenly than random numbers would.
+    """
+    rows, columns = data.shape
+    along = (np.arange(rows) / _PLASTIC % 1.0).astype(np.float32)
+    steps = np.add.outer(along, (np.arange(columns) / _PLASTIC**2 % 1.0).astype(np.float32))
+    steps -= steps >= 1
+    steps -= np.float32(0.5)
+    steps *= np.float32(width)
+    steps += data
+    result: Image = steps
+    return result
 
 
 def detect(

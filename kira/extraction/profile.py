@@ -16,7 +16,7 @@ from kira.errors import InvalidInput
 MOST_BRANCHES = 32_767
 """Largest `sub_object_limit`: SEP keeps the number of a branch in 16 bits (`short` in deblend.c)."""
 
-_MAY_BE_ZERO = {"clean", "aperture_subpix"}
+_MAY_BE_ZERO = {"clean", "aperture_subpix", "dither", "kron_minimum"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _P = TypeVar("_P", bound="Profile")
 

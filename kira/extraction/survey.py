@@ -6,11 +6,12 @@ import numpy.typing as npt
 from kira.errors import ExtractionFailed
 from kira.extraction.buffers import Buffers
 from kira.extraction.columns import survey_columns
-from kira.extraction.detection import detect, subtract_background
+from kira.extraction.detection import detect, quantum, subtract_background
 from kira.extraction.flags import Flag
 from kira.extraction.measuring import Bools
 from kira.extraction.noise import Image, pixel_noise, unusable
 from kira.extraction.photometry import Ellipses, auto_photometry, circles, light_radii
+from kira.extraction.point_like import point_like
 from kira.extraction.segments import Segments, crowded, isophotal_errors, touched
 from kira.extraction.survey_profile import SurveyProfile
 from kira.extraction.windowed import windowed_positions
@@ -45,7 +46,7 @@ def measure_survey(frame: Frame, profile: SurveyProfile) -> tuple[npt.NDArray[np
     if mask.all():
         raise ExtractionFailed("no pixel can be used: all are masked.")
     masked = mask if mask.any() else None
-    background, pixels = subtract_background(frame.data, masked, profile)
+    background, pixels = subtract_background(frame.data, masked, profile, profile.dither * quantum(frame))
     level, rms = background.back(), _positive(background.rms(), background.globalrms)
     detection_noise = rms if profile.detection_noise == "map" else background.globalrms
     detections, segments, limits = detect(pixels, masked, detection_noise, profile, segments=True)
@@ -58,6 +59,7 @@ def measure_survey(frame: Frame, profile: SurveyProfile) -> tuple[npt.NDArray[np
     table = _measure(frame, profile, (pixels, noise, masked), detections, segments)
     rows, columns = (np.clip(np.rint(table[name]).astype(int), 0, None) for name in ("y", "x"))
     table["background"], table["background_rms"] = level[rows, columns], rms[rows, columns]
+    table["point_like"] = point_like(table)
     if limits != Buffers.of(profile):
         table["flags"] |= Flag.CROWDED_LIMITS_RAISED
     return table, background.globalback, background.globalrms, limits

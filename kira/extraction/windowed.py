@@ -71,20 +71,17 @@ def windowed_positions(
     x, y, flags = measure_valid(finite, lambda *args: sep.winpos(pixels, *args, mask=mask), [x0, y0, sigma])
     xmin, xmax, ymin, ymax = boxes
     stayed = (x >= xmin - 1) & (x <= xmax + 1) & (y >= ymin - 1) & (y <= ymax + 1)  # false for NaN
-    flux = window_sums(pixels, noise, x, y, sigma, stayed)[0]
-    failed = finite & ~(stayed & (flux > 0))
+    sums = window_sums(pixels, noise, x, y, sigma, stayed)
+    failed = finite & ~(sums[0] > 0)
     flags[failed] |= Flag.WINDOW_FAILED
     x[failed], y[failed] = x0[failed], y0[failed]
-
-    flux, xx, yy, xy = window_sums(pixels, noise, x, y, sigma, finite)
+    flux, xx, yy, xy = np.where(failed, window_sums(pixels, noise, x, y, sigma, failed), sums)
     with np.errstate(divide="ignore", invalid="ignore"):
         norm = np.where(flux > 0, (_STEP / flux) ** 2, np.nan)
     return Positions(x, y, xx * norm, yy * norm, xy * norm, flags)
 
 
-def window_sums(
-    pixels: Image, noise: Image, x: Floats, y: Floats, sigma: Floats, valid: Bools
-) -> tuple[Floats, Floats, Floats, Floats]:
+def window_sums(pixels: Image, noise: Image, x: Floats, y: Floats, sigma: Floats, valid: Bools) -> Floats:
     """Sum over the Gaussian windows of sources.
 
     With the weights w_i = exp(-r_i^2 / 2 sigma^2) within 4 sigma, a pixel's value I_i and its noise s_i, the windowed
@@ -100,7 +97,7 @@ def window_sums(
 
     Returns
     -------
-    flux, xx, yy, xy : numpy.ndarray of float64, shape (n,)
+    numpy.ndarray of float64, shape (4, n)
         sum(w I), and sums of w^2 s^2 times dx^2 + 1/12, dy^2 + 1/12 and dx dy.
     """
     sums = np.zeros((4, len(x)))
@@ -121,7 +118,7 @@ def window_sums(
         sums[1, rows] = np.einsum("nyx,nx->n", variance, dx * dx + _PIXEL_VARIANCE)
         sums[2, rows] = np.einsum("nyx,ny->n", variance, dy * dy + _PIXEL_VARIANCE)
         sums[3, rows] = np.einsum("nyx,ny,nx->n", variance, dy, dx)
-    return sums[0], sums[1], sums[2], sums[3]
+    return sums
 
 
 def _groups(sigma: Floats, valid: Bools) -> Iterator[tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", int]]:

@@ -51,7 +51,7 @@ class Frame:
     calibration : {"tsField", "FLUX20", "frame", "none"}
         Where `nmgy` comes from.
     gain : float
-        Electrons a DN; NaN where unknown.
+        Electrons a DN, also where `data` are nanomaggies; NaN where unknown.
     dark_variance : float
         Variance of amplifier and dark current, DN^2; NaN where unknown.
     noise_source : {"psField", "table", "none"}

@@ -55,7 +55,7 @@ def read_frame(content: bytes, frame_id: FrameId | None, companions: Companions 
         return frame
     told = read_companions(frame_id, companions)
     nmgy, calibration = _calibration(frame_id, contents, told)
-    gain, dark_variance, source = _noise_of_ccd(frame_id, told)
+    gain, dark_variance, source = _noise_of_ccd(frame_id, contents, told)
     frame = replace(
         frame,
         nmgy=nmgy,
@@ -91,7 +91,10 @@ def _calibration(frame_id: FrameId, contents: Contents, told: Told) -> tuple[flo
     return (nmgy, "FLUX20") if not math.isnan(nmgy) else (math.nan, "none")
 
 
-def _noise_of_ccd(frame_id: FrameId, told: Told) -> tuple[float, float, NoiseSource]:
+def _noise_of_ccd(frame_id: FrameId, contents: Contents, told: Told) -> tuple[float, float, NoiseSource]:
+    """Gain and dark variance, and from where; unknown where nothing says how many counts a pixel had."""
+    if frame_id.release.service is Service.SAS and contents.sky_grid is None:
+        return math.nan, math.nan, "none"
     if not math.isnan(told.gain):
         return told.gain, told.dark_variance, "psField"
     return (*tabulated(frame_id), "table")

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from kira.errors import InvalidInput, SparkTaskFailed, StorageError
-from kira.extraction import Parameters
+from kira.extraction import Profile
 from kira.extraction.limits import FrameLimits
 from kira.jobs.failure import given_up, mark
 from kira.ledger import Outcome
@@ -67,14 +67,14 @@ def _extract(store: Store, manifest: Manifest) -> None:
         log.info("batch %s has no frame that got as far as this", manifest.batch)
 
 
-def _parameters(store: Store, path: str) -> Parameters:
+def _parameters(store: Store, path: str) -> Profile:
     try:
-        return Parameters.from_dict(json.loads(store.read(path)))
+        return Profile.from_dict(json.loads(store.read(path)))
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidInput(f"{store.uri(path)} holds no extraction parameters: {error}") from error
 
 
-def _run_on_spark(store: Store, manifest: Manifest, parameters: Parameters, limits: FrameLimits) -> None:
+def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits: FrameLimits) -> None:
     from pyspark.sql import SparkSession
 
     spark = SparkSession.builder.appName(f"kira extract {manifest.batch}").getOrCreate()

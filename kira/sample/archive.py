@@ -19,6 +19,7 @@ from kira.sample.fitsfile import compress
 from kira.sample.fpc import fpc_bytes, tsfield_bytes
 from kira.sample.frame import frame_bytes
 from kira.sample.photoobj import listed_sources, photoobj_bytes
+from kira.sample.psfield import psfield_bytes
 from kira.sample.runlist import run_list_text
 from kira.sample.spec import (
     SIMULATOR_VERSION,
@@ -26,6 +27,7 @@ from kira.sample.spec import (
     SampleSpec,
     archive_file,
     calibration_file,
+    psfield_file,
     run_list_file,
 )
 from kira.sample.strip import strip_fields
@@ -94,9 +96,9 @@ def write_sample(
     total = sum(1 for _ in spec.frames())
     marker = folder / MARKER
     known = _read_marker(marker)
-    # A sample that was written before there were lists of all frames beside them is written again.
+    # A sample that was written before there were lists of all frames, or psFields, beside them is written again.
     same = known and known["version"] == SIMULATOR_VERSION and known["spec"] == spec.as_json()
-    if known and same and known["files"].keys() >= _list_files(spec) and _complete(folder, known):
+    if known and same and known["files"].keys() >= _later_files(spec) and _complete(folder, known):
         files = known["files"]
         if progress:
             progress(total, total)
@@ -130,14 +132,16 @@ def _tables(spec: SampleSpec, camcol: int) -> Iterator[tuple[str, bytes]]:
         stars = listed_sources(spec, camcol, field).is_star
         counts = int(stars.sum()), int((~stars).sum())
         for release in spec.releases:
-            path = calibration_file(spec.frame(release, camcol, field, spec.bands[0]))
-            if path in seen:
+            frame = spec.frame(release, camcol, field, spec.bands[0])
+            calibration, psfield = calibration_file(frame), psfield_file(frame)
+            if calibration in seen:
                 continue
-            seen.add(path)
+            seen.add(calibration)
             if release.service is Service.DAS:
-                yield path, tsfield_bytes(spec, camcol, field, counts)
+                yield calibration, tsfield_bytes(spec, camcol, field, counts)
             else:
-                yield path, photoobj_bytes(spec, camcol, field)
+                yield calibration, photoobj_bytes(spec, camcol, field)
+            yield psfield, psfield_bytes(spec, camcol, field)
     yield truth_file(spec, camcol), truth_bytes(spec, camcol)
 
 
@@ -158,10 +162,11 @@ def _lists(spec: SampleSpec, folder: Path) -> Iterator[tuple[str, bytes]]:
         yield path, checksum_text(checksums).encode("ascii")
 
 
-def _list_files(spec: SampleSpec) -> set[str]:
-    """Paths of what `_lists` writes."""
+def _later_files(spec: SampleSpec) -> set[str]:
+    """Paths of what the first samples of this version did not have: what `_lists` writes, and psField."""
     paths = {path for r in spec.releases for path in (run_list_file(r), field_list_file(r)) if path}
-    return paths | {checksum_file(spec, release, camcol) for release in spec.releases for camcol in spec.camcols}
+    paths |= {checksum_file(spec, release, camcol) for release in spec.releases for camcol in spec.camcols}
+    return paths | {psfield_file(frame) for frame in spec.frames()}
 
 
 def _run(tasks: list[_Task], processes: int | None) -> Iterator[tuple[int, Written]]:

@@ -69,7 +69,7 @@ def columns(table: str) -> tuple[dict[str, str], ...]:
 
     Parameters
     ----------
-    table : {"tsField", "photoObj"}
+    table : {"tsField", "psField", "photoObj"}
     """
     resource = json.loads((files("kira.sample") / "columns.json").read_text("ascii"))
     return tuple(resource[table])

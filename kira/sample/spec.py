@@ -49,9 +49,9 @@ class SampleSpec:
     first_field, fields : int
         Number of the first field, and how many follow each other from there.
     releases : tuple of Release
-        Layouts to write. To DR7: fpC and tsField; from DR8: frame and photoObj.
+        Layouts to write. To DR7: fpC and tsField; from DR8: frame and photoObj; psField in both.
     bands : tuple of str
-        Bands to write; tsField and photoObj always tell of all five.
+        Bands to write; tsField, psField and photoObj always tell of all five.
     star_density, galaxy_density : float
         Sources brighter than r = 24 a square degree; a field covers 0.034.
 
@@ -134,6 +134,11 @@ def archive_file(frame: FrameId) -> str:
 def calibration_file(frame: FrameId) -> str:
     """Path of a frame's tsField or photoObj below the sample's folder."""
     return f"{frame.release.service}/{frame.calibration_path}"
+
+
+def psfield_file(frame: FrameId) -> str:
+    """Path of the psField of a frame's field below the sample's folder."""
+    return f"{frame.release.service}/{frame.psfield_path}"
 
 
 def run_list_file(release: Release) -> str | None:

@@ -29,9 +29,9 @@ import pyarrow as pa
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from kira import __version__
-from kira.catalog import file_metadata, parquet_bytes, to_table
+from kira.catalog import file_metadata, parquet_bytes, source_table
 from kira.errors import ChecksumMismatch, OutOfMemory, SparkTaskFailed, StorageError, TimedOut, WorkerDied
-from kira.extraction import Extraction, Parameters, extract
+from kira.extraction import Extraction, Profile, extract
 from kira.extraction.limits import DEFAULT_LIMITS, FrameLimits
 from kira.frames import read_frame
 from kira.ledger import Outcome, Record, Stage
@@ -118,20 +118,23 @@ class Task:
         Root of the store, and the attempt's folder below it.
     number : int
         Of the task, unique in the attempt.
-    parameters : Parameters
+    parameters : Profile
     entries : tuple of Entry
     limits : FrameLimits
     alone : bool
         Whether this is the second round, in which each frame has a process of its own.
+    run_id : str
+        Airflow's DAG run.
     """
 
     stage_url: str
     folder: str
     number: int
-    parameters: Parameters
+    parameters: Profile
     entries: tuple[Entry, ...]
     limits: FrameLimits = DEFAULT_LIMITS
     alone: bool = False
+    run_id: str = ""
 
     def note(self, number: int) -> str:
         """Path of the note that says at which frame a try of this task is, or ended."""
@@ -139,7 +142,7 @@ class Task:
 
 
 def make_tasks(
-    store: Store, manifest: Manifest, folder: str, parameters: Parameters, cores: int,
+    store: Store, manifest: Manifest, folder: str, parameters: Profile, cores: int,
     limits: FrameLimits = DEFAULT_LIMITS,
 ) -> list[Task]:  # fmt: skip
     """Pack frames into tasks of at least ten where there are enough, and no more than four a core.
@@ -151,7 +154,7 @@ def make_tasks(
         Of the stage stage.
     folder : str
         Where this attempt writes.
-    parameters : Parameters
+    parameters : Profile
     cores : int
         Of the whole cluster.
     limits : FrameLimits
@@ -160,7 +163,10 @@ def make_tasks(
     entries = sorted(manifest.entries, key=lambda entry: entry.frame)
     count = max(1, min(len(entries) // FRAMES_A_TASK, TASKS_A_CORE * cores))
     # Every count-th frame: a crowded stretch of a run is spread over all tasks.
-    return [Task(store.url, folder, n, parameters, tuple(entries[n::count]), limits) for n in range(count)]
+    return [
+        Task(store.url, folder, n, parameters, tuple(entries[n::count]), limits, run_id=manifest.run)
+        for n in range(count)
+    ]
 
 
 def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
@@ -237,7 +243,7 @@ def _measure(store: Store, entry: Entry, task: Task) -> tuple[Measured, pa.Table
             with task.limits.memory():
                 frame = read_frame(content, entry.frame)
                 sources: Extraction = extract(frame, task.parameters)
-                table = to_table(entry.frame, sources)
+                table = source_table(frame, sources, task.parameters, run_id=task.run_id)
     except MemoryError:
         error = OutOfMemory(
             f"{entry.frame}: needs more than the {task.limits.memory_mb:,} MiB that a worker may have "
@@ -327,7 +333,7 @@ def _read(store: Store, path: str) -> bytes:
 
 
 def extract_batch(
-    store: Store, manifest: Manifest, parameters: Parameters, cores: int,
+    store: Store, manifest: Manifest, parameters: Profile, cores: int,
     run_all: Callable[[Sequence[Task]], Iterable[list[Measured]]], limits: FrameLimits = DEFAULT_LIMITS,
 ) -> list[Measured]:  # fmt: skip
     """Extract a whole batch, and make the result visible to the next stage by one rename.
@@ -337,7 +343,7 @@ def extract_batch(
     store : Store
     manifest : Manifest
         Of the stage stage.
-    parameters : Parameters
+    parameters : Profile
     cores : int
     run_all : callable
         Runs `run_task` on every task, anywhere; called a second time if there are frames to be tried alone.
@@ -357,7 +363,7 @@ def extract_batch(
     if again := [entry for entry in manifest.entries if by_frame[str(entry.frame)].outcome in _AGAIN_ALONE]:
         log.warning("%d frames once more, each alone: %s …", len(again), again[0].frame)
         alone = [
-            Task(store.url, folder, number, parameters, (entry,), limits, alone=True)
+            Task(store.url, folder, number, parameters, (entry,), limits, alone=True, run_id=manifest.run)
             for number, entry in enumerate(again, len(tasks))
         ]
         by_frame |= {one.frame: one for part in run_all(alone) for one in part}

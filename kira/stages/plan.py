@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 
 from kira.errors import InvalidInput
-from kira.extraction import Parameters
+from kira.extraction import Profile
 from kira.ledger import Context, Outcome, Record, Stage, ToDo
 from kira.ledger.numbers import number_of
 from kira.ledger.status import tallied
@@ -119,7 +119,7 @@ class Asked:
 
 
 def plan(
-    services: Services, attempt: Attempt, client: ArchiveClient, selection: Selection, parameters: Parameters, *,
+    services: Services, attempt: Attempt, client: ArchiveClient, selection: Selection, parameters: Profile, *,
     batch_size: int = 0, max_batches: int = 100, again: bool = False, by_run_list: bool = False,
     is_live: Callable[[str], bool] = lambda _run: False,
 ) -> Plan:  # fmt: skip
@@ -131,7 +131,7 @@ def plan(
     attempt : Attempt
     client : ArchiveClient
     selection : Selection
-    parameters : Parameters
+    parameters : Profile
     batch_size, max_batches, again, by_run_list
         See `Asked`.
     is_live : callable
@@ -201,7 +201,7 @@ def in_words(plan: Plan) -> str:
 
 
 def _cut(
-    services: Services, attempt: Attempt, catalogue: int, selection: Selection, parameters: Parameters, asked: Asked,
+    services: Services, attempt: Attempt, catalogue: int, selection: Selection, parameters: Profile, asked: Asked,
     within: Callable[[int], bool] | None, is_live: Callable[[str], bool],
 ) -> Plan:  # fmt: skip
     """Cut what is to do into batches, the first ones of it."""
@@ -273,7 +273,7 @@ def counts_of(
 _NOT_THERE = (Stage.PLAN.value, Outcome.NOT_IN_ARCHIVE.value)
 
 
-def _write(services: Services, attempt: Attempt, parameters: Parameters, chunk: Sequence[ToDo]) -> str:
+def _write(services: Services, attempt: Attempt, parameters: Profile, chunk: Sequence[ToDo]) -> str:
     archive, frames = services.archive, [one.frame for one in chunk]
     release = frames[0].release
     text = [f"{one.listed} {one.published_sha256}" for one in chunk if one.published_batch is not None]
@@ -313,7 +313,7 @@ def _entry(archive: Archive, one: ToDo) -> Entry:
     )  # fmt: skip
 
 
-def batch_name(archive: Archive, parameters: Parameters, frames: Sequence[FrameId], more: Sequence[str] = ()) -> str:
+def batch_name(archive: Archive, parameters: Profile, frames: Sequence[FrameId], more: Sequence[str] = ()) -> str:
     """Name that is the same whenever the same frames are planned for the same catalogue."""
     text = "\n".join([archive.name, parameters.slug, *map(str, frames), *more])
     return f"{frames[0].release}-{frames[0].run:06d}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

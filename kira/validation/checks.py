@@ -7,14 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kira.catalog import SCHEMA
+from kira.catalog.kinds import expected_schema, is_survey
 from kira.frames.frame import COLUMNS, ROWS
 from kira.sdss import FrameId
 from kira.validation.batch import Batch, ExpectedFrame
 from kira.validation.report import Check, Report, Severity
 from kira.validation.thresholds import Thresholds
 
-_FLUXES = ("flux_circle", "kron_radius", "flux_ellipse")
+_FLUXES = {False: ("flux_circle", "kron_radius", "flux_ellipse"), True: ("flux_iso", "flux_auto", "fluxerr_auto")}
+"""Columns that have a number in nearly every row, by whether the catalogue is of kind `survey`."""
 
 
 def validate(table: pa.Table, expected: Sequence[ExpectedFrame], thresholds: Thresholds | None = None) -> Report:
@@ -52,13 +53,14 @@ def validate(table: pa.Table, expected: Sequence[ExpectedFrame], thresholds: Thr
 
 
 def _schema(table: pa.Table) -> Check:
-    if not table.schema.equals(SCHEMA, check_metadata=False):
-        ours, theirs = ({(f.name, str(f.type)) for f in schema} for schema in (SCHEMA, table.schema))
+    expected = expected_schema(table.schema)
+    if not table.schema.equals(expected, check_metadata=False):
+        ours, theirs = ({(f.name, str(f.type)) for f in schema} for schema in (expected, table.schema))
         wrong = sorted(name for name, _ in ours ^ theirs) or ["their order, or which may be null"]
         return Check("schema", False, f"columns differ from the catalogue's: {', '.join(dict.fromkeys(wrong))}")
     if nulls := [name for name in table.column_names if table[name].null_count]:
         return Check("schema", False, f"empty values in columns that always have one: {', '.join(nulls)}")
-    return Check("schema", True, f"{len(SCHEMA)} columns as defined")
+    return Check("schema", True, f"{len(expected)} columns as defined")
 
 
 def _expected_once(batch: Batch) -> Check:
@@ -126,7 +128,7 @@ def _all_rows(batch: Batch, name: str, good: npt.NDArray[np.bool_], columns: tup
 
 def _finite_fluxes(batch: Batch) -> Check:
     allowed = batch.thresholds.max_not_finite
-    for column in _FLUXES:
+    for column in _FLUXES[is_survey(batch.table.schema)]:
         bad = ~np.isfinite(batch.column(column))
         fraction = float(bad.mean()) if len(bad) else 0.0
         if fraction > allowed:

@@ -6,6 +6,7 @@ import time
 
 import psutil
 import pytest
+from harness import until
 from machine import Machine
 
 from kira.cli.archives import Source
@@ -42,10 +43,13 @@ def test_a_server_of_airflow_is_killed(server: str, machine: Machine) -> None:
     name = f"airflow-{server}"
     pid = (machine.stack.supervisor.processes() or {})[name]["pid"]
     os.kill(pid, signal.SIGKILL)
+
+    def again() -> bool:
+        process = (machine.stack.supervisor.processes() or {})[name]
+        return process["statename"] == "RUNNING" and process["pid"] != pid
+
+    until(again, 60, f"{name} to be started again")
     machine.stack.up()
-    again = (machine.stack.supervisor.processes() or {})[name]
-    assert again["statename"] == "RUNNING"
-    assert again["pid"] != pid
     waited = machine.wait(1200)
     print(f"{name} was killed; all had ended {waited:.0f} s later, the run is {machine.state(run)}")
     if machine.state(run) != "success":

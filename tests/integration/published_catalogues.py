@@ -9,12 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kira.catalog import SCHEMA, file_metadata, parquet_bytes
-from kira.catalog.formats import table_bytes
 from kira.catalog.survey import survey_schema
-from kira.extraction import Parameters, SurveyProfile
+from kira.extraction import Parameters, Profile, SurveyProfile
 
 KINDS = ("kira", "survey")
-PROFILES = {"kira": Parameters(), "survey": SurveyProfile()}
+PROFILES: dict[str, Profile] = {"kira": Parameters(), "survey": SurveyProfile()}
 
 
 def schema_of(kind: str) -> pa.Schema:
@@ -49,11 +48,7 @@ def made_up(
 
 def content(kind: str, table: pa.Table, *, synthetic: bool = True) -> bytes:
     """As a file of a catalogue."""
-    if kind == "kira":
-        return parquet_bytes(table, metadata=file_metadata(Parameters(), version="0.1.0", synthetic=synthetic))
-    about = {"kira_version": "0.1.0", "kira_parameters_hash": "x", "synthetic": "yes" if synthetic else "no"}
-    told = {k.decode(): v.decode() for k, v in table.schema.metadata.items()} | about
-    return table_bytes(table.replace_schema_metadata(told), "parquet")
+    return parquet_bytes(table, metadata=file_metadata(PROFILES[kind], version="0.1.0", synthetic=synthetic))
 
 
 def publish(folder: Path, kind: str, batches: Mapping[str, Sequence[pa.Table]], *, synthetic: bool = True) -> Path:

@@ -22,8 +22,8 @@ from astropy.io import fits
 from pipeline import PARAMETERS
 
 from kira.catalog import digest, read_parts
-from kira.frames.integrity import unpack
 from kira.frames.contents import FRAME_NUMBER_OFFSET
+from kira.frames.integrity import unpack
 from kira.ledger import Outcome
 from kira.sdss import FrameId
 from kira.stack.airflow_server import environment

@@ -330,6 +330,16 @@ def test_a_calibration_vector_that_is_not_finite(shared_sdss: Path) -> None:
     assert "calibration vector" in refused(written(hdus), FrameId.parse(FRAME))
 
 
+def test_a_sky_that_does_not_say_where_it_lies(shared_sdss: Path) -> None:
+    hdus = fits.HDUList.fromstring(plain(shared_sdss, FRAME))
+    hdus[2] = fits.BinTableHDU.from_columns(hdus[2].columns[:2])
+    read = read_frame(written(hdus), FrameId.parse(FRAME))
+    assert np.array_equal(read.data, frame(shared_sdss, FRAME).data)
+    assert (read.noise, read.noise_source, read.sky_grid) == (None, "none", None)
+    assert np.isnan(read.gain)
+    assert read.remarks == ("The noise is not known: HDU 2 does not tell how its sky lies on the pixels.",)
+
+
 def test_checksums_in_headers_are_verified() -> None:
     out = io.BytesIO()
     hdu = fits.HDUList.fromstring(image(np.arange(3000, dtype=np.uint16).reshape(50, 60)))[0]

@@ -16,6 +16,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from kira.errors import InvalidInput
+from kira.frames import Companions, read_frame, unpack
 from kira.sample import SampleSpec, write_sample
 from kira.sample.__main__ import main
 from kira.sample.camera import COLUMN_OFFSET, ROW_OFFSET, Detector
@@ -25,7 +26,7 @@ from kira.sample.geometry import solution
 from kira.sample.header import wcs_cards
 from kira.sample.optics import MARGIN, Psf, draw
 from kira.sample.population import Profile, Sources, patch
-from kira.sample.spec import archive_file, calibration_file
+from kira.sample.spec import archive_file, calibration_file, psfield_file
 from kira.sample.strip import expose, strip_fields
 from kira.sdss import FrameId, Release, Service
 from kira.sdss.positions import FieldPositions
@@ -64,7 +65,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
     told = []
     report = write_sample(SPARSE, folder, processes=2, progress=lambda *numbers: told.append(numbers))
-    assert (report.frames, report.written, report.skipped) == (2, 9, 0)
+    assert (report.frames, report.written, report.skipped) == (2, 11, 0)
     assert told == [(2, 2)]
     return folder
 
@@ -75,6 +76,7 @@ def paths(folder):
     return {
         "fpC": folder / archive_file(frames[DR7]),
         "tsField": folder / calibration_file(frames[DR7]),
+        "psField": folder / psfield_file(frames[DR12]),
         "frame": folder / archive_file(frames[DR12]),
         "photoObj": folder / calibration_file(frames[DR12]),
         "truth": folder / "truth/truth-009001-3.parquet",
@@ -85,7 +87,7 @@ def paths(folder):
 @pytest.fixture(scope="module")
 def hdus(paths):
     out = {}
-    for name in ("fpC", "tsField", "frame", "photoObj"):
+    for name in ("fpC", "tsField", "psField", "frame", "photoObj"):
         with open_fits(paths[name]) as opened:
             out[name] = [(hdu.header.copy(), hdu.data) for hdu in opened]
     return out
@@ -134,7 +136,9 @@ def test_files_lie_where_the_archives_have_them(folder):
         "das/imaging/9001/40/calibChunks/3/tsField-009001-3-40-0011.fit",
         "das/imaging/9001/40/corr/3/fpC-009001-r3-0011.fit.gz",
         "das/imaging/9001/40/corr/3/frames-9001-3.sha1sum",
+        "das/imaging/9001/40/objcs/3/psField-009001-3-0011.fit",
         "sample.json",
+        "sas/dr12/boss/photo/redux/301/9001/objcs/3/psField-009001-3-0011.fit",
         "sas/dr12/boss/photo/redux/runList.par",
         "sas/dr12/boss/photoObj/301/9001/3/photoObj-009001-3-0011.fits",
         "sas/dr12/boss/photoObj/frames/301/9001/3/frame-r-009001-3-0011.fits.bz2",
@@ -162,11 +166,12 @@ def test_list_of_fields_tells_where_they_are(folder, hdus):
     assert positions.dec[0] == pytest.approx(float(dec), abs=1e-4)
 
 
-def test_sample_of_before_there_were_lists_is_written_again(folder, tmp_path):
+@pytest.mark.parametrize("later", [("sha1sum", "flist.fits"), ("psField-009001-3-0011.fit",)])
+def test_sample_of_before_there_were_lists_is_written_again(folder, tmp_path, later):
     shutil.copytree(folder, tmp_path / "old")
     marker = tmp_path / "old" / "sample.json"
     known = json.loads(marker.read_text())
-    for path in [path for path in known["files"] if path.endswith(("sha1sum", "flist.fits"))]:
+    for path in [path for path in known["files"] if path.endswith(later)]:
         del known["files"][path]
         (tmp_path / "old" / path).unlink()
     marker.write_text(json.dumps(known))
@@ -178,10 +183,10 @@ def test_second_write_skips_and_damage_is_mended(tmp_path):
     spec = SampleSpec(fields=1, bands=("u",), releases=(DR7,), star_density=0, galaxy_density=0)
     told = []
     first = write_sample(spec, tmp_path, processes=1, progress=lambda done, total: told.append((done, total)))
-    assert (first.frames, first.written, first.skipped) == (1, 4, 0)
+    assert (first.frames, first.written, first.skipped) == (1, 5, 0)
     assert told == [(1, 1)]
     again = write_sample(spec, tmp_path, processes=1)
-    assert (again.written, again.skipped, again.size) == (0, 4, first.size)
+    assert (again.written, again.skipped, again.size) == (0, 5, first.size)
 
     marker = json.loads((tmp_path / "sample.json").read_text())
     before = contents(tmp_path)
@@ -189,7 +194,7 @@ def test_second_write_skips_and_damage_is_mended(tmp_path):
         assert hashlib.sha256(before[path]).hexdigest() == file["sha256"]
     frame = tmp_path / archive_file(spec.frame(DR7, 3, 11, "u"))
     frame.write_bytes(frame.read_bytes()[:1000])
-    assert write_sample(spec, tmp_path, processes=1).written == 4
+    assert write_sample(spec, tmp_path, processes=1).written == 5
     assert contents(tmp_path) == before
 
 
@@ -205,7 +210,7 @@ def test_another_specification_replaces_the_first_and_nothing_else(tmp_path):
     assert not [p for p in contents(tmp_path) if "9001" in p]
 
 
-@pytest.mark.parametrize("name", ["fpC", "tsField", "frame", "photoObj"])
+@pytest.mark.parametrize("name", ["fpC", "tsField", "psField", "frame", "photoObj"])
 def test_every_header_says_synthetic(hdus, name):
     header = hdus[name][0][0]
     assert header["SYNTHET"] is True
@@ -253,6 +258,38 @@ def test_structure_is_that_of_the_real_file(hdus, name):
             if data is not None:
                 assert data.dtype == theirs[number].data.dtype
                 assert data.dtype.names or data.shape == theirs[number].data.shape
+
+
+def test_tables_of_psfield_are_those_of_the_real_file(hdus):
+    with open_fits(real("sas/dr12/boss/photo/redux/301/94/objcs/1/psField-000094-1-0012.fit")) as theirs:
+        assert len(hdus["psField"]) == 7 < len(theirs)
+        for number in range(1, 7):
+            ours, expected = hdus["psField"][number][0], theirs[number].header
+            structural = [k for k in expected if k.startswith(("TFORM", "TTYPE", "TDIM", "TFIELDS", "NAXIS1"))]
+            assert {k: ours[k] for k in structural} == {k: expected[k] for k in structural}
+        primary = hdus["psField"][0][0]
+        assert {k: kind(primary[k]) for k in theirs[0].header if k in primary} == {
+            k: kind(v) for k, v in theirs[0].header.items() if k in primary
+        }
+
+
+@pytest.mark.parametrize("release", [DR7, DR12])
+def test_companions_tell_the_reader_what_the_simulation_did(folder, release):
+    """The reader of real frames finds the noise, seeing and calibration that the pixels were made with."""
+    frame_id = SPARSE.frame(release, 3, 11, "r")
+    beside = {"psfield": (folder / psfield_file(frame_id)).read_bytes()}
+    if frame_id.tsfield_path:
+        beside["tsfield"] = (folder / frame_id.release.service / frame_id.tsfield_path).read_bytes()
+    path = folder / archive_file(frame_id)
+    frame = read_frame(unpack(path.read_bytes(), path.name), frame_id, Companions(**beside))
+    detector = Detector(SPARSE, 3, "r")
+    assert (frame.remarks, frame.synthetic, frame.noise_source) == ((), True, "psField")
+    assert [frame.gain, frame.dark_variance] == pytest.approx([detector.gain, detector.dark_variance])
+    assert frame.seeing == pytest.approx(detector.seeing(11))
+    assert frame.calibration == ("tsField" if release == DR7 else "frame")
+    assert frame.nmgy == pytest.approx(detector.nanomaggies_per_count if release == DR7 else 1.0, rel=1e-5)
+    background = sep.Background(frame.data)
+    assert np.median(frame.noise) == pytest.approx(background.globalrms, rel=0.03)
 
 
 def test_run_list_has_the_real_one_s_form(paths):
@@ -470,6 +507,7 @@ def test_charge_beyond_the_full_well_bleeds_along_its_column():
 
 def test_column_lists_are_complete():
     assert len(columns("tsField")) == 98
+    assert len(columns("psField")) == 29
     assert len(columns("photoObj")) == 139
 
 
@@ -495,6 +533,6 @@ def test_frames_are_those_of_the_layouts():
 def test_command_line(tmp_path, capsys):
     words = [str(tmp_path), "--fields", "1", "--bands", "u", "--releases", "dr7", "--processes", "1"]
     assert main([*words, "--star-density", "0", "--galaxy-density", "0"]) == 0
-    assert "1 synthetic frames, 4 files written" in capsys.readouterr().out
+    assert "1 synthetic frames, 5 files written" in capsys.readouterr().out
     assert main([*words, "--run", "94"]) == 2
     assert "8163" in capsys.readouterr().err

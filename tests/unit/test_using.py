@@ -24,7 +24,7 @@ def test_the_blocks_of_the_tutorial_run(
     publish(tmp_path / "catalogue", "survey", {"a": tables[:2], "b": tables[2:]})
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == TEXT.count("```python") == 8
+    assert len(blocks) == TEXT.count("```python") == 9
     told: dict[str, Any] = {}
     for number, block in enumerate(blocks):
         with warnings.catch_warnings():
@@ -40,6 +40,7 @@ def test_the_blocks_of_the_tutorial_run(
         if row["primary"] and row["band"] in "gr" and row["flags"] == 0 and 14 <= row["mag_auto"] < 24
     ]  # fmt: skip
     assert sum(int(count.sum()) for count in told["counts"].values()) == len(by_hand) > 500
+    assert (tmp_path / "counts.png").read_bytes().startswith(b"\x89PNG")
     assert told["bright"].num_rows == sum((table["mag_auto"].to_numpy() < 18).sum() for table in tables) > 0
     assert (told["written"].rows, len(told["written"].partitions)) == (8000, told["survey"].npartitions)
 
