@@ -127,6 +127,7 @@ def open_readable(place: str) -> Readable:
 def _s3_client(url: str) -> Any:
     try:
         with storage_errors(url, "opened"):
-            return boto3.client("s3", config=_PATIENCE)
+            # Not boto3's default session, which keeps the keys that it found first for as long as the process lives.
+            return boto3.session.Session().client("s3", config=_PATIENCE)
     except ValueError as error:  # an AWS_ENDPOINT_URL that is no URL
         raise InvalidInput(f"{url} could not be opened: {one_line(str(error))}.") from error

@@ -387,6 +387,19 @@ def test_an_s3_address_that_is_none_is_a_sentence(monkeypatch: pytest.MonkeyPatc
         open_readable("s3://bucket/x")
 
 
+def test_s3_settings_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook they are set after another place was read."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    for key, address in (("first-key", "http://127.0.0.1:9"), ("second-key", "http://127.0.0.1:10")):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        folder = open_readable("s3://bucket/x")
+        assert isinstance(folder, S3Folder)
+        signed = folder.client.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "x/y"})
+        assert signed.startswith(f"{address}/")
+        assert key in signed
+
+
 def test_an_s3_prefix_keeps_to_itself() -> None:
     folder = S3Folder("s3://bucket/some/prefix/", None)
     assert (folder.bucket, folder.prefix, folder.uri("a/b")) == (
