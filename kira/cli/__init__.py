@@ -8,15 +8,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kira.cli import backfill, extract, mirror, run, schedule, show, stack, status
+from kira.cli import backfill, export, extract, mirror, query, run, schedule, show, stack, status
 from kira.errors import KiraError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("run")(run.run)
 app.command("extract")(extract.extract)
 app.command("show")(show.show)
-app.command("export")(run.export)
+app.command("export")(export.export)
 app.command("status")(status.status)
+app.add_typer(query.app, name="query")
 app.add_typer(stack.app, name="stack")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(backfill.app, name="backfill")

@@ -1,4 +1,4 @@
-"""`kira run`: stack, archive, ingestion, summary. `kira export`: a published catalogue as one file."""
+"""`kira run`: stack, archive, ingestion, summary."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from kira import __version__
 from kira.airflow_glue.request import Request
-from kira.catalog import file_metadata, is_synthetic, parquet_bytes, read_parts
 from kira.cli import report, watch
 from kira.cli.archives import SDSS_DEFAULTS, Source, check_archive, choose_releases, find_source
 from kira.cli.stack import StageOption, login, say
 from kira.errors import KiraError, StorageError
-from kira.extraction import Parameters
 from kira.ledger import Ledger
 from kira.sample import SampleSpec, write_sample
 from kira.sdss import Release, Selection
@@ -24,7 +21,7 @@ from kira.stack.airflow_server import AirflowApi
 from kira.stack.config import StackConfig
 from kira.stack.local import LocalStack
 from kira.stages.plan import report_path
-from kira.storage import Store, catalogue_folder, open_store
+from kira.storage import Store, open_store
 
 console = Console()
 _MOST_WAITS = 3
@@ -191,25 +188,3 @@ def _make_sample(config: StackConfig) -> None:
 
         console.print("Making the sample archive (synthetic frames)", style="bold")
         write_sample(SampleSpec(), _sample_folder(config), progress=progress)
-
-
-def export(
-    out: Annotated[Path, typer.Argument(help="Parquet file to write.")],
-    release: Annotated[str, typer.Option(help="For example dr12.")] = "dr12",
-    archive: Annotated[str, typer.Option(help="Name of the archive, as in the catalogue's path.")] = "sample",
-) -> None:
-    """Copy a published catalogue into one local Parquet file, in canonical order."""
-    config = StackConfig.load()
-    if config.with_hdfs and LocalStack(config).supervisor.processes() is None:
-        raise KiraError("The stack does not run, and with it HDFS, where the catalogue is: start it with make run.")
-    store, parameters = open_store(config.stage_url), Parameters()
-    folder = catalogue_folder(archive, str(Release.parse(release)), parameters.slug)
-    parts = [store.read(path) for path, file in store.walk(folder) if file.name.endswith(".parquet")]
-    if not parts:
-        raise KiraError(f"Nothing is published in {store.uri(folder)}.")
-    table = read_parts(parts)
-    synthetic = any(is_synthetic(part) for part in parts)
-    if not out.parent.is_dir():
-        raise KiraError(f"There is no folder {out.parent} to write {out.name} to.")
-    out.write_bytes(parquet_bytes(table, metadata=file_metadata(parameters, version=__version__, synthetic=synthetic)))
-    console.print(f"{table.num_rows:,} sources of {len(parts)} files in {out}", highlight=False)

@@ -2,6 +2,11 @@
 
 from kira.storage.manifest import Entry, Manifest, catalogue_folder
 from kira.storage.mirror import Mirrored, S3Mirror
-from kira.storage.stores import Store, StoredFile, open_store
+from kira.storage.readable import Readable, open_readable
+from kira.storage.store import Store, StoredFile
+from kira.storage.stores import open_store
 
-__all__ = ["Entry", "Manifest", "Mirrored", "S3Mirror", "Store", "StoredFile", "catalogue_folder", "open_store"]
+__all__ = [
+    "Entry", "Manifest", "Mirrored", "Readable", "S3Mirror", "Store", "StoredFile", "catalogue_folder", "open_readable",
+    "open_store",
+]  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 from kira.errors import InvalidInput
 from kira.sdss import FrameId
 from kira.sdss.quoting import one_line
-from kira.storage.stores import Store
+from kira.storage.store import Store
 
 FORMAT = 1
 

@@ -6,7 +6,8 @@ import pytest
 
 from kira.errors import InvalidInput, StorageError
 from kira.storage import open_store
-from kira.storage.stores import HdfsStore, PosixStore, check_path
+from kira.storage.store import check_path
+from kira.storage.stores import HdfsStore, PosixStore
 
 BAD_PATHS = ["", "/", "/etc/passwd", "..", "a/..", "../a", "a/../b", ".", "a/./b", "a//b", "a/", "/a", "a:b", "a b",
              "a\nb", "a\0b", "a*", "~", "a\\b", "é"]  # fmt: skip
@@ -95,6 +96,6 @@ def test_what_a_killed_writer_left_aside_is_removed_and_nothing_else(tmp_path: P
     ],
 )  # fmt: skip
 def test_what_the_hdfs_client_says_becomes_a_sentence(said: str, sentence: str) -> None:
-    from kira.storage.stores import _first_line
+    from kira.storage.failures import first_line
 
-    assert _first_line(said) == sentence
+    assert first_line(said) == sentence
