@@ -9,7 +9,7 @@ from typing import Any
 from kira.catalog.schema import COLUMNS, Column
 from kira.catalog.schema import VERSION as KIRA_VERSION
 from kira.catalog.source_id import BITS
-from kira.catalog.survey import FIRST_PRIMARY, LAST_PRIMARY, OVERLAP, made_columns
+from kira.catalog.survey import FIRST_PRIMARY, LAST_PRIMARY, MOST_SHIFT, OVERLAP, made_columns
 from kira.catalog.survey import VERSION as SURVEY_VERSION
 from kira.extraction import Flag, SurveyProfile
 
@@ -25,7 +25,8 @@ profile (see [profiles.md](profiles.md)), whose name and hash are part of a cata
 _SURVEY = """## Profiles of kind `survey` (schema {version})
 
 **Positions** count from 0, the centre of the first pixel. Right ascension and declination are those of the windowed
-position, ICRS. Position angles count from north to east.
+position, ICRS. In a blend the window can slide to the neighbour: where it went more than {shift:g} pixel from the
+barycentre, they are those of the barycentre. Position angles count from north to east.
 
 **Fluxes** are background-subtracted and in nanomaggies (nmgy): 1 nmgy is 3.631 µJy, magnitude 22.5. `frame` files are
 in nanomaggies already; counts of `fpC` files are multiplied by the calibration of their tsField file, else by that of
@@ -77,7 +78,8 @@ def markdown() -> str:
     """Text of docs/catalog.md."""
     profile = SurveyProfile()
     survey = _SURVEY.format(
-        version=SURVEY_VERSION, overlap=OVERLAP, half=OVERLAP // 2, first=FIRST_PRIMARY - 0.5, last=LAST_PRIMARY - 0.5,
+        version=SURVEY_VERSION, shift=MOST_SHIFT, overlap=OVERLAP, half=OVERLAP // 2,
+        first=FIRST_PRIMARY - 0.5, last=LAST_PRIMARY - 0.5,
         bits=", ".join(f"{name} ({bits})" for name, bits in BITS),
     )  # fmt: skip
     return "\n".join([

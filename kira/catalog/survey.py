@@ -13,7 +13,7 @@ from kira.catalog.magnitudes import asinh_magnitude, pogson_magnitude
 from kira.catalog.schema import Column
 from kira.catalog.sky import LocalSky
 from kira.catalog.source_id import source_ids
-from kira.extraction import Extraction, SurveyProfile
+from kira.extraction import Extraction, Flag, SurveyProfile
 from kira.frames import Frame
 from kira.frames.frame import ROWS
 from kira.sdss.identifiers import frame_columns
@@ -28,6 +28,9 @@ FIRST_PRIMARY, LAST_PRIMARY = OVERLAP // 2, ROWS - OVERLAP // 2
 
 LOCAL = "local"
 """`run_id` of what was extracted without Airflow."""
+
+MOST_SHIFT = 1.0
+"""Pixels that the windowed position of a blended source may be off its barycentre; beyond it is its neighbour's."""
 
 _TEXT, _CODE = pa.string(), pa.dictionary(pa.int32(), pa.string())
 _I16, _I32, _I64, _F32, _F64, _BOOL = pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.bool_()
@@ -45,7 +48,7 @@ class Measured:
     table : numpy.ndarray, structured
         See `kira.extraction.columns.QUANTITIES`.
     sky : LocalSky
-        Around the windowed positions.
+        Around the positions that `ra` and `dec` are of.
     nmgy : float
         Nanomaggies per unit of the frame's pixels; NaN where it is not calibrated.
     profile, run_id : str
@@ -114,10 +117,37 @@ def _ids(m: Measured) -> Values:
     return source_ids(m.frame.id, n) if m.frame.id else np.arange(n, dtype=np.int64)
 
 
+def drawn_away(table: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """Whether a source's windowed position went over to a neighbour, which it does in blends.
+
+    Parameters
+    ----------
+    table : numpy.ndarray, structured
+        See `kira.extraction.columns.QUANTITIES`.
+    """
+    shift = np.hypot(table["x_win"] - table["x"], table["y_win"] - table["y"])
+    blended = (table["flags"] & (Flag.MERGED | Flag.NEIGHBOURS)) != 0
+    away: npt.NDArray[np.bool_] = blended & ~(shift <= MOST_SHIFT)
+    return away
+
+
+def sky_positions(table: npt.NDArray[np.void]) -> tuple[Values, Values]:
+    """Pixel positions that `ra` and `dec` are of: windowed, or the barycentre of what was drawn away."""
+    away = drawn_away(table)
+    return np.where(away, table["x"], table["x_win"]), np.where(away, table["y"], table["y_win"])
+
+
 def _position_error(which: int) -> Callable[[Measured], Values]:
     def make(m: Measured) -> Values:
-        t = m.table
-        found = m.sky.covariance(t["x_win_err"] ** 2, t["y_win_err"] ** 2, t["xy_win_cov"])[which]
+        t, away = m.table, drawn_away(m.table)
+        variances = (
+            np.where(away, barycentre, window)
+            for barycentre, window in (
+                (t["x_err"] ** 2, t["x_win_err"] ** 2), (t["y_err"] ** 2, t["y_win_err"] ** 2),
+                (t["xy_cov"], t["xy_win_cov"]),
+            )
+        )  # fmt: skip
+        found = m.sky.covariance(*variances)[which]
         return found if which == 2 else np.sqrt(np.maximum(found, 0))
 
     return make
@@ -177,10 +207,10 @@ _KEY = (
 )  # fmt: skip
 
 _POSITIONS = (
-    _column("ra", _F64, "deg", "pos.eq.ra;meta.main", "Right ascension (ICRS) of the windowed position",
+    _column("ra", _F64, "deg", "pos.eq.ra;meta.main",
+            "Right ascension (ICRS) of the windowed position, or of the barycentre in blends",
             lambda m: m.sky.ra),
-    _column("dec", _F64, "deg", "pos.eq.dec;meta.main", "Declination (ICRS) of the windowed position",
-            lambda m: m.sky.dec),
+    _column("dec", _F64, "deg", "pos.eq.dec;meta.main", "Declination (ICRS) of the same position", lambda m: m.sky.dec),
     _column("ra_err", _F64, "arcsec", "stat.error;pos.eq.ra", "Error of ra times cos(dec), from the pixels' noise",
             _position_error(0)),
     _column("dec_err", _F64, "arcsec", "stat.error;pos.eq.dec", "Error of dec, from the pixels' noise",
@@ -315,7 +345,7 @@ def survey_table(frame: Frame, extraction: Extraction, profile: SurveyProfile, *
     measured = Measured(
         frame,
         table,
-        LocalSky(frame.wcs, table["x_win"], table["y_win"]),
+        LocalSky(frame.wcs, *sky_positions(table)),
         1.0 if raw else frame.nmgy,
         profile.slug,
         run_id,

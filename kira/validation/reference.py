@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class Recovery:
 
 def completeness(matched: Matched, magnitude: Floats, edges: Sequence[float]) -> list[Recovery]:
     """Count reference sources, and those found, between neighbouring magnitudes of `edges`."""
-    bins = zip(edges[:-1], edges[1:], strict=True)
+    bins = pairwise(edges)
     chosen = [(low, high, (magnitude > low) & (magnitude <= high)) for low, high in bins]
     return [Recovery(low, high, int((matched.within & one).sum()), int(one.sum())) for low, high, one in chosen]
 
