@@ -11,7 +11,7 @@ import pytest
 from astropy.table import Table
 from published_catalogues import KINDS, PROFILES, all_over, made_up, publish, scattered
 
-from kira.cli import main
+from kira.cli import main, query
 from kira.stack.config import StackConfig
 
 Run = Callable[..., tuple[int, str, str]]
@@ -22,7 +22,8 @@ MAIN_FLUX = {"kira": "flux_ellipse", "survey": "flux_auto"}
 def kira(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     monkeypatch.setenv("KIRA_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("KIRA_STAGE_URL", raising=False)
-    monkeypatch.setenv("COLUMNS", "300")
+    # Not by COLUMNS: a console asks for it once, when it is made, which may be in another test's time.
+    monkeypatch.setattr(query.console, "width", 300)
     monkeypatch.setenv("NO_COLOR", "1")
 
     def run(*arguments: str) -> tuple[int, str, str]:
