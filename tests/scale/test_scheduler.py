@@ -27,7 +27,8 @@ def cut_run_list(run_list: Path, target: Path) -> None:
     """The first runs of DR10's list, as many as make 5,898 fields of each camera column."""
     lines, left = [], FIELDS
     chosen = {}
-    for run in sorted(r for r in read_run_list(run_list.read_text()) if r.done and r.rerun == 301):
+    listed = (r for r in read_run_list(run_list.read_text()) if r.done and r.rerun == 301)
+    for run in sorted(listed, key=lambda r: r.run):
         fields = min(left, run.last_field - run.first_field + 1)
         chosen[run.run] = replace(run, last_field=run.first_field + fields - 1)
         left -= fields
