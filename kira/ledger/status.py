@@ -242,7 +242,9 @@ def not_published(
     found: list[Unpublished] = []
     with ledger.database.reading() as connection:
         for low, high in run_ranges(selection):
-            for row in connection.execute(query.where(FrameTable.frame >= low, FrameTable.frame < high)):
+            part = query.where(FrameTable.frame >= low, FrameTable.frame < high)
+            # As they are asked for: there may be millions, of which the first are wanted.
+            for row in connection.execute(part, execution_options={"yield_per": 500}):
                 if len(found) >= most:
                     return found
                 if in_selection(row.frame, selection):
