@@ -72,6 +72,9 @@ def _in_the_stack(archive: str, release: str, profile: str) -> str:
     store = open_store(url)
     folder = catalogue_folder(archive, number, profile or "x").rpartition("/")[0]
     there = [file.name for file in open_readable(url).listing(folder) if file.is_folder]
+    # Its name alone will do where no other parameters were published under it.
+    named = [slug for slug in there if slug.rpartition("-")[0] == profile]
+    profile = named[0] if len(named) == 1 and profile not in there else profile
     if not there or profile not in ("", *there):
         known = f" Profiles: {', '.join(there)}." if there else ""
         raise KiraError(f"Nothing is published in {store.uri(f'{folder}/{profile}' if profile else folder)}.{known}")

@@ -124,6 +124,10 @@ def test_several_profiles_are_to_be_chosen_from(kira: Run, stage: Path, kind: st
     status, out, err = kira("query", "run", "94")
     assert (status, out) == (1, "")
     assert f"has several profiles: choose one with --profile ({slugs})." in err
+    for name in ("kira", "survey"):
+        status, out, err = kira("query", "run", "94", "--profile", name)
+        assert (status, err) == (0, "")
+        assert MAIN_FLUX[name] in out
     status, out, _ = kira("query", "run", "94", "--profile", PROFILES[other].slug)
     assert status == 0
     assert "10 sources" in out
