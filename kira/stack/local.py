@@ -175,7 +175,7 @@ class LocalStack:
         if cluster.make(self.config.secrets.database_password):
             self.say("Making Airflow's database …")
         command = [sys.executable, "-m", "airflow", "db", "migrate"]
-        with cluster.running():
+        with cluster.running(environment):
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
         if done.returncode:
             raise StackError(f"Airflow's database could not be made: {(done.stdout + done.stderr).strip()[-800:]}")

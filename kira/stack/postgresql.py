@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,13 +100,16 @@ class Cluster:
         aside.rename(self._data)
         return True
 
-    def start(self) -> None:
-        """Start it in the background, and wait until it takes connections; StackError if it does not."""
+    def start(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start it in the background, and wait until it takes connections; StackError if it does not.
+
+        With a stack's environment it is known as the stack's, and swept if whoever started it is killed.
+        """
         # Its own words go to a file: pg_ctl's pipe would stay open for as long as the server lives.
         log = self.folder / "log"
         self._run(
             "started", "pg_ctl", "-D", str(self._data), "-w", "-t", str(_SECONDS), "-l", str(log), "-s",
-            "-o", shlex.join(self._options()), "start",
+            "-o", shlex.join(self._options()), "start", environment=environment,
         )  # fmt: skip
 
     def stop(self, mode: str = "fast") -> None:
@@ -114,9 +117,9 @@ class Cluster:
         self._run("stopped", "pg_ctl", "-D", str(self._data), "-w", "-m", mode, "-s", "stop")
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """The server, for a while."""
-        self.start()
+    def running(self, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+        """The server, for a while; see `start`."""
+        self.start(environment)
         try:
             yield
         finally:
@@ -131,11 +134,11 @@ class Cluster:
         return ["-c", "listen_addresses=", "-c", f"unix_socket_directories={self.sockets}", "-c",
                 "update_process_title=off"]  # fmt: skip
 
-    def _run(self, what: str, program: str, *arguments: str) -> None:
+    def _run(self, what: str, program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         with tempfile.TemporaryFile("w+") as said:
             done = subprocess.run(
                 [*as_other_user(), str(programs() / program), *arguments], check=False, stdin=subprocess.DEVNULL,
-                stdout=said, stderr=said, timeout=_SECONDS + 30, cwd="/",
+                stdout=said, stderr=said, timeout=_SECONDS + 30, cwd="/", env=environment,
             )  # fmt: skip
             said.seek(0)
             words = said.read().strip()

@@ -14,6 +14,7 @@ from kira.stack import postgresql
 from kira.stack.airflow_server import environment
 from kira.stack.config import Secrets, StackConfig
 from kira.stack.postgresql import Cluster
+from kira.stack.supervision import Supervisor
 
 PASSWORD = "with a / and an @"  # noqa: S105  (of a server that lives for one test)
 
@@ -43,6 +44,19 @@ def test_what_was_written_is_there_after_a_crash(cluster: Cluster) -> None:
     assert not cluster.make("another password")
     with cluster.running():
         assert ask(cluster, "SELECT number FROM kept") == 7
+
+
+def test_one_whose_starter_was_killed_is_swept() -> None:
+    """While Airflow's tables are made nobody supervises it; left running, it would refuse the next start."""
+    with tempfile.TemporaryDirectory(prefix="kira-pg-") as folder:
+        config = StackConfig(Path(folder))
+        cluster = postgresql.of_stack(config)
+        cluster.make(config.secrets.database_password)
+        cluster.start(environment(config))
+        assert Supervisor(config).sweep()
+        with cluster.running(environment(config)):
+            assert ask(cluster, "SELECT 1", config.secrets.database_password) == 1
+        assert not Supervisor(config).sweep()
 
 
 def test_nobody_gets_in_without_the_password(cluster: Cluster) -> None:
