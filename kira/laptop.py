@@ -4,14 +4,15 @@ The same reading, measuring and table as in the pipeline. A file that cannot be 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
 from kira.catalog import source_table
-from kira.errors import BadFrame, ExtractionFailed, InvalidInput, KiraError
+from kira.errors import CorruptUpstream, InvalidInput, KiraError
 from kira.extraction import Extraction, Profile, extract
 from kira.frames import Companions, Frame, read_frame, unpack
 from kira.frames.integrity import FITS_MAGIC
@@ -96,7 +97,10 @@ def name_of(path: Path, release: Release | None = None) -> Named:
 
 
 def companions_of(path: Path, frame: FrameId) -> Companions:
-    """Files that tell more about a frame: beside it, or in the folders of the archive that it lies in."""
+    """Files that tell more about a frame: beside it, or in the folders of the archive that it lies in.
+
+    One that is damaged is handed on as it is: reading it ends in a remark, and not in the loss of the frame.
+    """
     root = _archive_root(path, frame)
 
     def find(wanted: str | None) -> bytes | None:
@@ -107,7 +111,10 @@ def companions_of(path: Path, frame: FrameId) -> Companions:
         places += [root / name for name in (plain, f"{plain}.gz")] if root else []
         for place in places:
             if place.is_file():
-                return unpack(place.read_bytes(), place.name)
+                content = place.read_bytes()
+                with suppress(CorruptUpstream):
+                    return unpack(content, place.name)
+                return content
         return None
 
     return Companions(find(frame.tsfield_path), find(frame.psfield_path), find(frame.mask_path))
@@ -156,7 +163,7 @@ def measure_file(path: Path, profile: Profile, release: Release | None = None) -
         frame, remarks = read_file(path, release)
         found = extract(frame, profile)
         return FileResult(path, frame, found, _table(frame, found, profile), "", remarks)
-    except (BadFrame, ExtractionFailed, KiraError, MemoryError) as error:
+    except (KiraError, MemoryError) as error:
         text = "not enough memory for it." if isinstance(error, MemoryError) else str(error)
         return FileResult(path, frame, error=text if path.name in text else f"{path}: {text}", remarks=remarks)
 
@@ -165,12 +172,6 @@ def _table(frame: Frame, found: Extraction, profile: Profile) -> pa.Table:
     table = source_table(frame, found, profile)
     about = table.schema.metadata | {b"kira_profile": profile.slug.encode(), b"kira_parameters": profile.json.encode()}
     return table.replace_schema_metadata(about)
-
-
-def measure_files(paths: Sequence[Path], profile: Profile, release: Release | None = None) -> Iterator[FileResult]:
-    """Measure files one after the other."""
-    for path in paths:
-        yield measure_file(path, profile, release)
 
 
 def together(results: Sequence[FileResult]) -> pa.Table:
@@ -193,22 +194,3 @@ def together(results: Sequence[FileResult]) -> pa.Table:
     frames = [result.frame for result in results if result.frame is not None and result.table is not None]
     metadata[b"synthetic"] = b"yes" if any(frame.synthetic for frame in frames) else b"no"
     return pa.concat_tables(tables, promote_options="permissive").replace_schema_metadata(metadata)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all.
-
-    Raises
-    ------
-    InvalidInput
-        If there is no folder for it, or it cannot be written.
-    """
-    if not path.absolute().parent.is_dir():
-        raise InvalidInput(f"There is no folder {path.parent} to write {path.name} to.")
-    aside = path.with_name(f".{path.name}.aside")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise InvalidInput(f"{path} cannot be written: {error.strerror or error}.") from error

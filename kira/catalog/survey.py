@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kira.catalog.magnitudes import asinh_magnitude, pogson_magnitude
-from kira.catalog.schema import Column
+from kira.catalog.schema import KEY, Column
 from kira.catalog.sky import LocalSky
 from kira.catalog.source_id import source_ids
 from kira.extraction import Extraction, Flag, SurveyProfile
@@ -33,7 +33,7 @@ MOST_SHIFT = 1.0
 """Pixels that the windowed position of a blended source may be off its barycentre; beyond it is its neighbour's."""
 
 _TEXT, _CODE = pa.string(), pa.dictionary(pa.int32(), pa.string())
-_I16, _I32, _I64, _F32, _F64, _BOOL = pa.int16(), pa.int32(), pa.int64(), pa.float32(), pa.float64(), pa.bool_()
+_I16, _I32, _I64, _F64, _BOOL = pa.int16(), pa.int32(), pa.int64(), pa.float64(), pa.bool_()
 
 Values = npt.NDArray[Any]
 
@@ -352,7 +352,7 @@ def survey_table(frame: Frame, extraction: Extraction, profile: SurveyProfile, *
     )
     schema = survey_schema(profile.apertures, unit)
     if frame.id is None:
-        schema = pa.schema([f.with_nullable(f.name in frame_fields()) for f in schema], metadata=schema.metadata)
+        schema = pa.schema([f.with_nullable(f.name in KEY[:-1]) for f in schema], metadata=schema.metadata)
     arrays = []
     for made, field in zip(made_columns(profile.apertures), schema, strict=True):
         values = made.make(measured)
@@ -365,8 +365,3 @@ def survey_table(frame: Frame, extraction: Extraction, profile: SurveyProfile, *
         else:
             arrays.append(pa.repeat(pa.scalar(values, field.type), len(table)))
     return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def frame_fields() -> tuple[str, ...]:
-    """Columns that say which frame a source is of."""
-    return ("release", "run", "rerun", "camcol", "field", "band")

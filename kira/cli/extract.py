@@ -10,9 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from kira.catalog.formats import format_of, table_bytes
-from kira.errors import InvalidInput, KiraError
-from kira.extraction import Parameters, Profile, SurveyProfile
-from kira.laptop import FileResult, measure_file, together, write_whole
+from kira.cli.catalogues import check_folder, whole_file
+from kira.errors import KiraError
+from kira.extraction import Profile
+from kira.laptop import FileResult, measure_file, together
 from kira.sdss import Release
 
 console = Console()
@@ -26,8 +27,8 @@ def extract(
 ) -> None:
     """Find and measure the sources of FITS files, and write them as one table."""
     kind = format_of(out) if out else ""
-    if out and not out.absolute().parent.is_dir():
-        raise InvalidInput(f"There is no folder {out.parent} to write {out.name} to.")
+    if out:
+        check_folder(out)
     chosen = profile_of(profile)
     wanted = Release.parse(release) if release else None
     results = []
@@ -48,7 +49,8 @@ def extract(
     if len(failed) < len(results):
         table = together(results)
         if out:
-            write_whole(out, table_bytes(table, kind))
+            with whole_file(out) as aside:
+                aside.write_bytes(table_bytes(table, kind))
             console.print(f"{table.num_rows:,} sources in {out}", markup=False, highlight=False, soft_wrap=True)
         else:
             console.print("Write them to a table with -o, for example: -o sources.fits", highlight=False)
@@ -58,12 +60,7 @@ def extract(
 
 def profile_of(text: str) -> Profile:
     """Profile of a name or a TOML file."""
-    if text.lower().endswith(".toml"):
-        return Profile.load(Path(text))
-    built_in: dict[str, Profile] = {one.name: one for one in (SurveyProfile(), Parameters())}
-    if text not in built_in:
-        raise InvalidInput(f"{text!r} is neither a profile ({', '.join(built_in)}) nor a TOML file.")
-    return built_in[text]
+    return Profile.load(Path(text)) if text.lower().endswith(".toml") else Profile.named(text)
 
 
 def _summary(results: list[FileResult]) -> Table:

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from kira.cli.catalogues import check_folder, whole_file
 from kira.cli.extract import profile_of
 from kira.errors import InvalidInput
-from kira.laptop import write_whole
 from kira.sdss import Release
 
 console = Console()
@@ -24,6 +24,7 @@ def show(
     """Draw a frame: zscale, a grid on the sky, an ellipse around each source, those with flags marked."""
     if out.suffix.lower() != ".png":
         raise InvalidInput(f"{out}: a picture is written as .png.")
+    check_folder(out)
     # Only here: drawing takes a second to import, which other commands need not wait for.
     from kira.extraction import extract
     from kira.laptop import read_file
@@ -32,7 +33,8 @@ def show(
     chosen = profile_of(profile)
     image, remarks = read_file(frame, Release.parse(release) if release else None)
     found = extract(image, chosen)
-    write_whole(out, draw(image, found, width=width))
+    with whole_file(out) as aside:
+        aside.write_bytes(draw(image, found, width=width))
     for remark in remarks:
         console.print(remark, style="dim", markup=False, highlight=False, soft_wrap=True)
     console.print(

@@ -18,7 +18,7 @@ from airflow.sdk.definitions._internal.contextmanager import _CURRENT_CONTEXT
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from kira.airflow_glue import tasks, wiring
-from kira.airflow_glue.request import Request
+from kira.airflow_glue.request import PROFILES, Request
 from kira.airflow_glue.retries import POLICY
 from kira.errors import (
     BatchGivenUp,
@@ -28,6 +28,7 @@ from kira.errors import (
     SparkTaskFailed,
     StorageError,
 )
+from kira.extraction import Profile
 from kira.ledger import Ledger, Outcome, Record, Stage
 from kira.sdss import FrameId
 from kira.sdss.archive import Archive
@@ -111,6 +112,10 @@ def test_a_run_that_is_processed_again_is_mapped_over_no_less(
     instance.get_task_states = lambda **which: asked.append(which) or ({"run-1": there} if there else {})
     assert tasks._as_many_as_before("batch.mirror", ["a", "b"], "") == expected
     assert asked == [{"dag_id": "sdss_ingest", "task_ids": ["batch.mirror"], "run_ids": ["run-1"]}]
+
+
+def test_the_form_offers_the_profiles_that_there_are() -> None:
+    assert [Profile.named(name).kind for name in PROFILES] == sorted(one.kind for one in Profile.__subclasses__())
 
 
 def test_what_is_filled_up_is_skipped() -> None:

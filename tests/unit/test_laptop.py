@@ -1,6 +1,7 @@
 """`kira extract`: files on a laptop to one table, whatever some of them are."""
 
 import bz2
+import gzip
 import os
 import shutil
 import subprocess
@@ -73,6 +74,28 @@ def test_companions_beside_a_file_are_taken(shared_sdss: Path, tmp_path: Path) -
     assert found.psfield
     assert found.mask is None
     assert read_file(path)[0].calibration == "tsField"
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"SIMPLE  =                    T"])
+def test_a_damaged_companion_costs_the_frame_nothing(shared_sdss: Path, tmp_path: Path, content: bytes) -> None:
+    frame_id = FrameId.parse(FPC)
+    path = Path(shutil.copy(archive_file(shared_sdss, FPC), tmp_path))
+    (tmp_path / Path(frame_id.psfield_path).name).write_bytes(content)
+    frame, remarks = read_file(path)
+    assert frame.noise_source == "table"
+    assert any("psField-004192-4-0300.fit was not used: " in remark for remark in remarks)
+
+
+def test_a_compressed_companion_that_is_cut_short_costs_the_frame_nothing(shared_sdss: Path, tmp_path: Path) -> None:
+    frame_id = FrameId.parse(FPC)
+    path = Path(shutil.copy(archive_file(shared_sdss, FPC), tmp_path))
+    whole = gzip.compress((shared_sdss / "das" / frame_id.psfield_path).read_bytes())
+    (tmp_path / f"{Path(frame_id.psfield_path).name}.gz").write_bytes(whole)
+    assert read_file(path)[0].noise_source == "psField"
+    (tmp_path / f"{Path(frame_id.psfield_path).name}.gz").write_bytes(whole[: len(whole) // 2])
+    frame, remarks = read_file(path)
+    assert frame.noise_source == "table"
+    assert any("psField-004192-4-0300.fit was not used: " in remark for remark in remarks)
 
 
 # -- what is made of them
