@@ -7,6 +7,7 @@
 | `KIRA_LEDGER_URL` | SQLAlchemy URL of the ledger |
 | `KIRA_ARCHIVE_CONNECTIONS` | simultaneous connections of one mirror task to the archive (default 4) |
 | `KIRA_BATCH_ATTEMPTS` | most attempts at one batch in one DAG run, over all its stages (default 12) |
+| `KIRA_REFERENCE_EVERY` | one field in so many is held against a reference (default 10; 1: all, 0: none) |
 | `KIRA_FRAME_MEMORY_MB` | of a Spark worker while it is at a frame (default 3072); see `kira.extraction.limits` |
 | `KIRA_FRAME_SECONDS` | time that one frame may take in a Spark worker (default 600); see `kira.extraction.limits` |
 
@@ -29,6 +30,7 @@ class Settings:
     ledger_url: str
     connections: int = 4
     batch_attempts: int = 12
+    reference_every: int = 10
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -43,11 +45,12 @@ class Settings:
         return cls(
             **values, connections=_number("KIRA_ARCHIVE_CONNECTIONS", 4, 64),
             batch_attempts=_number("KIRA_BATCH_ATTEMPTS", 12, 1000),
+            reference_every=_number("KIRA_REFERENCE_EVERY", 10, 10_000, least=0),
         )  # fmt: skip
 
 
-def _number(variable: str, default: int, most: int) -> int:
+def _number(variable: str, default: int, most: int, least: int = 1) -> int:
     text = os.environ.get(variable, str(default))
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise InvalidInput(f"{variable}={text} is not a number from 1 to {most}.")
+    if not text.isdecimal() or not least <= int(text) <= most:
+        raise InvalidInput(f"{variable}={text} is not a number from {least} to {most}.")
     return int(text)

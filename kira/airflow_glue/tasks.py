@@ -122,7 +122,7 @@ def _needed() -> Request:
 def archive_of(connection_id: str) -> Archive:
     """Archive that an Airflow connection stands for; SDSS's own where `kira_archive` is not defined.
 
-    The connection's extra has `name`, and the base URLs `das` and `sas`.
+    The connection's extra has `name`, and the base URLs `das` and `sas`; for synthetic frames also `truth`.
     """
     try:
         extra = Connection.get(connection_id).extra_dejson
@@ -133,7 +133,7 @@ def archive_of(connection_id: str) -> Archive:
             f"There is no Airflow connection {connection_id}: create it under Admin, Connections."
         ) from None
     try:
-        return Archive(extra["name"], das=extra["das"], sas=extra["sas"])
+        return Archive(extra["name"], das=extra["das"], sas=extra["sas"], truth=extra.get("truth", ""))
     except KeyError as error:
         raise InvalidInput(f"The connection {connection_id} has no {error} in its extra fields.") from None
 
@@ -228,7 +228,8 @@ def _planned() -> list[str]:
         )  # fmt: skip
         return []
     selection = request.selection()
-    services = _services(Settings.from_environment(), request)
+    settings = Settings.from_environment()
+    services = _services(settings, request)
     with ArchiveClient(services.archive) as client:
         if _is_dry():
             _tell_cost(services, client, selection, request.profile)
@@ -236,7 +237,7 @@ def _planned() -> list[str]:
         done = plan.plan(
             services, _attempt(), client, selection, Profile.named(request.profile), batch_size=request.batch_size,
             max_batches=request.max_batches, again=request.again, by_run_list=request.field_list == "run list",
-            is_live=_is_live,
+            reference_every=settings.reference_every, is_live=_is_live,
         )  # fmt: skip
     return done.batches
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Source:
     @property
     def connection(self) -> dict[str, Any]:
         """The connection, as Airflow's REST API takes it."""
-        bases = {"name": self.archive.name, "das": self.archive.das, "sas": self.archive.sas}
+        bases = asdict(self.archive)
         return {"connection_id": self.connection_id, "conn_type": "http", "extra": json.dumps(bases)}
 
 
@@ -115,7 +115,8 @@ def _archive_at(url: str) -> Archive:
 
 def _served(name: str, folder: Path, stack: LocalStack) -> Source:
     base = stack.serve_archive(name, folder)
-    return Source(Archive(name, das=f"{base}/das", sas=f"{base}/sas"), releases_in(folder), folder)
+    truth = f"{base}/truth" if (folder / "truth").is_dir() else ""
+    return Source(Archive(name, das=f"{base}/das", sas=f"{base}/sas", truth=truth), releases_in(folder), folder)
 
 
 def releases_in(folder: Path) -> tuple[Release, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from kira.errors import InvalidInput
+from kira.sdss.beside import Kind
 
 MOST_BRANCHES = 32_767
 """Largest `sub_object_limit`: SEP keeps the number of a branch in 16 bits (`short` in deblend.c)."""
@@ -60,6 +61,8 @@ class Profile:
 
     kind: ClassVar[str] = ""
     """What columns an extraction has: `kira` or `survey`."""
+    beside: ClassVar[tuple[Kind, ...]] = ()
+    """What an ingestion fetches beside a frame, and gives to extraction and validation."""
 
     name: str = ""
     mesh: int = 64

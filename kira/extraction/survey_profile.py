@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from kira.errors import InvalidInput
 from kira.extraction.profile import Profile
+from kira.sdss.beside import Kind
 
 _MOST_APERTURES = 20
 
@@ -41,6 +42,7 @@ class SurveyProfile(Profile):
     """
 
     kind: ClassVar[str] = "survey"
+    beside: ClassVar[tuple[Kind, ...]] = tuple(Kind)
 
     name: str = "survey"
     dither: float = 1.0

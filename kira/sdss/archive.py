@@ -51,6 +51,8 @@ class Archive:
         Lower-case letters, digits and hyphens, at most 40: it becomes part of S3 keys and HDFS paths.
     das, sas : str
         Base URLs of the layout up to DR7 and from DR8; `http` or `https`.
+    truth : str
+        Base URL of what is really there, which only an archive of synthetic frames has.
 
     Raises
     ------
@@ -61,17 +63,18 @@ class Archive:
     name: str
     das: str
     sas: str
+    truth: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME_PATTERN, self.name, re.ASCII):
             raise InvalidInput(f"{quoted(self.name)} cannot name an archive; use up to 40 of a-z, 0-9 and '-'.")
-        for service in Service:
-            checked = checked_url(getattr(self, service), f"archive {self.name}, {service}")
+        for base in (*Service, *(("truth",) if self.truth else ())):
+            checked = checked_url(getattr(self, base), f"archive {self.name}, {base}")
             if set(checked) & set("?#"):
                 raise InvalidInput(
-                    f"archive {self.name}, {service}: {quoted(checked)} is a base URL; no '?' or '#' in it."
+                    f"archive {self.name}, {base}: {quoted(checked)} is a base URL; no '?' or '#' in it."
                 )
-            object.__setattr__(self, service, checked.rstrip("/"))
+            object.__setattr__(self, base, checked.rstrip("/"))
 
     def base(self, release: Release) -> str:
         """Base URL of the archive that holds a release, without a slash at its end."""

@@ -162,6 +162,11 @@ class FrameId:
         return self.calibration_path if self.release.service is Service.DAS else None
 
     @property
+    def photoobj_path(self) -> str | None:
+        """Path of SDSS's own catalogue of the field (photoObj), in all five bands, below the base URL; None to DR7."""
+        return None if self.release.service is Service.DAS else self.calibration_path
+
+    @property
     def psfield_path(self) -> str:
         """Path of the field's PSF, gain and dark variance (psField), for all five bands, below the base URL."""
         return f"{self._objects_folder}/psField-{self.run:06d}-{self.camcol}-{self.field:04d}.fit"

@@ -13,6 +13,7 @@ import ctypes
 import hashlib
 import json
 import logging
+import math
 import multiprocessing
 import signal
 import time
@@ -20,7 +21,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,7 @@ from kira.frames import read_frame
 from kira.ledger import Outcome, Record, Stage
 from kira.ledger.states import TRANSIENT
 from kira.sdss import FrameId
+from kira.stages.beside import companions_of, missing_of
 from kira.stages.staging import facts_of
 from kira.stages.work import failure
 from kira.storage import Entry, Manifest, Store, open_store
@@ -85,6 +87,12 @@ class Measured:
         Parquet file that holds the sources; empty if there is none.
     synthetic : bool
         Whether the frame's header says that it was simulated.
+    calibration, noise : str
+        Where the flux calibration and the noise of the pixels came from; see `kira.frames.Frame`.
+    seeing : float or None
+        Full width at half maximum of the PSF, arcsec, where a file beside the frame tells it.
+    remarks : list of str
+        Sentences about what could not be used, or is said to be bad.
     """
 
     frame: str
@@ -99,6 +107,10 @@ class Measured:
     failed_checks: int = 0
     part: str = ""
     synthetic: bool = False
+    calibration: str = ""
+    noise: str = ""
+    seeing: float | None = None
+    remarks: list[str] = field(default_factory=list)
 
     def as_record(self) -> Record:
         """For the ledger."""
@@ -239,9 +251,10 @@ def _measure(store: Store, entry: Entry, task: Task) -> tuple[Measured, pa.Table
     try:
         with task.limits.time():
             content = _content(store, entry, task)
+            companions = companions_of(entry, lambda path, sha256: _checked(store, path, sha256, task))
             # Not while reading: the HDFS client would abort the process where Python raises a MemoryError.
             with task.limits.memory():
-                frame = read_frame(content, entry.frame)
+                frame = read_frame(content, entry.frame, companions)
                 sources: Extraction = extract(frame, task.parameters)
                 table = source_table(frame, sources, task.parameters, run_id=task.run_id)
     except MemoryError:
@@ -255,7 +268,9 @@ def _measure(store: Store, entry: Entry, task: Task) -> tuple[Measured, pa.Table
     outcome = Outcome.OK if sources.n_sources else Outcome.OK_EMPTY
     return Measured(
         str(entry.frame), outcome, "", sources.n_sources, sources.background, sources.rms,
-        time.monotonic() - began, len(content), checks=1, synthetic=frame.synthetic,
+        time.monotonic() - began, len(content), checks=1, synthetic=frame.synthetic, calibration=frame.calibration,
+        noise=frame.noise_source, seeing=None if math.isnan(frame.seeing) else frame.seeing,
+        remarks=[*missing_of(entry), *frame.remarks],
     ), table  # fmt: skip
 
 
@@ -263,14 +278,18 @@ def _content(store: Store, entry: Entry, task: Task) -> bytes:
     facts = facts_of(entry)
     if facts.plain_size > task.limits.memory_mb << 20:
         raise MemoryError
-    content = _read(store, entry.staged)
-    if (found := hashlib.sha256(content).hexdigest()) == facts.plain_sha256:
+    return _checked(store, entry.staged, facts.plain_sha256, task)
+
+
+def _checked(store: Store, path: str, sha256: str, task: Task) -> bytes:
+    content = _read(store, path)
+    if (found := hashlib.sha256(content).hexdigest()) == sha256:
         return content
-    what = f"{store.uri(entry.staged)} was read with SHA-256 {found} instead of {facts.plain_sha256}"
+    what = f"{store.uri(path)} was read with SHA-256 {found} instead of {sha256}"
     if not task.alone:
         raise ChecksumMismatch(f"{what}.")
     # Its length is right, or the stage stage would have replaced it: left there, it would be taken again.
-    store.delete(entry.staged)
+    store.delete(path)
     raise ChecksumMismatch(f"{what}; it was removed.")
 
 

@@ -16,6 +16,7 @@ from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
 from kira.sdss.archive import ArchiveClient, Download
 from kira.sdss.listing import differ
+from kira.stages import beside
 from kira.stages.work import Attempt, Services, for_each_frame
 from kira.storage import Entry, Manifest, Mirrored
 
@@ -44,6 +45,7 @@ def mirror(
     Manifest
         The frames that are in the mirror, with sizes and SHA-256.
     """
+    look_beside = beside.mirrored(services, client)
 
     def work(entry: Entry) -> tuple[Entry, Record]:
         began = time.monotonic()
@@ -81,9 +83,13 @@ def mirror(
             record = Record(entry.frame, _outcome(entry, known), again=True, size=known.size, sha256=known.sha256,
                             seconds=0.0, listed=known.listed or entry.listed)  # fmt: skip
         facts = replace(
-            entry, size=known.size, sha256=known.sha256, plain_size=known.plain_size, plain_sha256=known.plain_sha256
+            entry,
+            size=known.size,
+            sha256=known.sha256,
+            plain_size=known.plain_size,
+            plain_sha256=known.plain_sha256,
         )
-        return facts, record
+        return look_beside(facts), record
 
     return for_each_frame(services, attempt, manifest, Stage.MIRROR, work, threads=threads)
 

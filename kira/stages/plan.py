@@ -5,7 +5,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 
@@ -17,6 +17,7 @@ from kira.ledger.status import tallied
 from kira.sdss import FrameId, Selection
 from kira.sdss.archive import Archive, ArchiveClient
 from kira.sdss.listing import sha1_of
+from kira.stages.beside import REFERENCE_EVERY, fields_with_reference, wanted
 from kira.stages.catalogue import bring_into_line
 from kira.stages.extraction import OUTCOMES, read_outcomes
 from kira.stages.places import mirror_key, staged_path
@@ -99,6 +100,8 @@ class Asked:
         Also frames that failed for good before.
     by_run_list : bool
         Take what should exist from the release's run list instead of what the index pages show.
+    reference_every : int
+        One field in so many of a run's camera column is held against a reference, where the archive has one; 0: none.
 
     Raises
     ------
@@ -110,6 +113,7 @@ class Asked:
     max_batches: int = 100
     again: bool = False
     by_run_list: bool = False
+    reference_every: int = REFERENCE_EVERY
 
     def __post_init__(self) -> None:
         if not 0 <= self.batch_size <= 5000:
@@ -121,7 +125,7 @@ class Asked:
 def plan(
     services: Services, attempt: Attempt, client: ArchiveClient, selection: Selection, parameters: Profile, *,
     batch_size: int = 0, max_batches: int = 100, again: bool = False, by_run_list: bool = False,
-    is_live: Callable[[str], bool] = lambda _run: False,
+    reference_every: int = REFERENCE_EVERY, is_live: Callable[[str], bool] = lambda _run: False,
 ) -> Plan:  # fmt: skip
     """Compare archive, ledger, mirror and catalogue, and write a manifest for each batch of frames to be worked on.
 
@@ -132,7 +136,7 @@ def plan(
     client : ArchiveClient
     selection : Selection
     parameters : Profile
-    batch_size, max_batches, again, by_run_list
+    batch_size, max_batches, again, by_run_list, reference_every
         See `Asked`.
     is_live : callable
         Whether a DAG run is still at work: what it has is left to it.
@@ -144,7 +148,7 @@ def plan(
     ArchiveUnavailable, NotInArchive
         If the archive cannot be asked what it has.
     """
-    asked = Asked(batch_size, max_batches, again, by_run_list)
+    asked = Asked(batch_size, max_batches, again, by_run_list, reference_every)
     archive, release = services.archive.name, str(selection.release)
     catalogue = services.ledger.catalogue(archive, release, parameters.slug)
     whole = Context(
@@ -216,7 +220,7 @@ def _cut(
     batches: list[str] = []
 
     def write(chunk: list[ToDo]) -> str:
-        return _write(services, attempt, parameters, chunk)
+        return _write(services, attempt, parameters, asked, chunk)
 
     waiting: dict[str, list[ToDo]] = {}
     why: Counter[str] = Counter()
@@ -273,13 +277,14 @@ def counts_of(
 _NOT_THERE = (Stage.PLAN.value, Outcome.NOT_IN_ARCHIVE.value)
 
 
-def _write(services: Services, attempt: Attempt, parameters: Profile, chunk: Sequence[ToDo]) -> str:
+def _write(services: Services, attempt: Attempt, parameters: Profile, asked: Asked, chunk: Sequence[ToDo]) -> str:
     archive, frames = services.archive, [one.frame for one in chunk]
     release = frames[0].release
     text = [f"{one.listed} {one.published_sha256}" for one in chunk if one.published_batch is not None]
+    compared = fields_with_reference(frames, asked.reference_every)
     manifest = Manifest(
         batch_name(archive, parameters, frames, text), archive.name, str(release), parameters.slug, str(Stage.PLAN),
-        attempt.dag_run, tuple(_entry(archive, one) for one in chunk),
+        attempt.dag_run, tuple(_entry(archive, one, parameters, compared) for one in chunk),
     )  # fmt: skip
     _forget_failed_attempt(services, manifest)
     uri = manifest.save(services.store)
@@ -305,11 +310,14 @@ def _forget_bad_frames(services: Services, failed: Mapping[FrameId, Outcome]) ->
             services.store.delete(staged_path(services.archive, frame))
 
 
-def _entry(archive: Archive, one: ToDo) -> Entry:
+def _entry(archive: Archive, one: ToDo, parameters: Profile, compared: Collection[tuple[int, int, int]]) -> Entry:
     frame = one.frame
+    has_reference = (frame.run, frame.camcol, frame.field) in compared
+    kinds = (kind for kind in parameters.beside if has_reference or not kind.is_reference)
     return Entry(
         frame, archive.url(frame), mirror_key(archive, frame), staged_path(archive, frame), listed=one.listed,
         sha1=sha1_of(one.listed), published=one.published_sha256, replaces=one.published_batch, why=one.why,
+        beside=wanted(archive, frame, kinds),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import time
 from kira.errors import ChecksumMismatch
 from kira.frames.integrity import unpack
 from kira.ledger import Outcome, Record, Stage
+from kira.stages import beside
 from kira.stages.mirror import handed_over
 from kira.stages.work import Attempt, Services, for_each_frame
 from kira.storage import Entry, Manifest, Mirrored
@@ -31,10 +32,12 @@ def stage(services: Services, attempt: Attempt, manifest: Manifest, *, threads: 
     Manifest
         The frames that are staged.
     """
+    stage_beside = beside.staged(services)
 
     def work(entry: Entry) -> tuple[Entry, Record]:
         began = time.monotonic()
         facts = facts_of(entry)
+        stage_beside(entry)
         if _is_there(services, entry.staged, facts):
             return entry, Record(entry.frame, Outcome.OK, again=True, size=facts.plain_size, seconds=0.0,
                                  sha256=facts.plain_sha256)  # fmt: skip

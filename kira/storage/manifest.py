@@ -18,6 +18,39 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A file that lies beside a frame in the archive and tells more about it; the frame is good without it.
+
+    Parameters
+    ----------
+    kind : str
+        tsField, psField, fpM, photoObj or truth: see `kira.sdss.beside`.
+    url : str
+        Where the archive serves it.
+    key : str
+        S3 key in the mirror.
+    staged : str
+        Path of the plain file below the staging root; empty for a reference, which extraction does not read.
+    size, plain_size : int, optional
+        Bytes as downloaded and decompressed; known from the mirror stage on.
+    sha256, plain_sha256 : str, optional
+        SHA-256 of the same, hex.
+    missing : str
+        Why there is none: a sentence, found out by the mirror stage. Empty where there is one.
+    """
+
+    kind: str
+    url: str
+    key: str
+    staged: str = ""
+    size: int | None = None
+    sha256: str | None = None
+    plain_size: int | None = None
+    plain_sha256: str | None = None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
 class Entry:
     """One frame of a manifest.
 
@@ -44,6 +77,8 @@ class Entry:
         Batch by which these rows are in the catalogue: they are replaced.
     why : str
         Why it was planned; see `kira.ledger.ToDo`. Planned again for another reason, it is the same work.
+    beside : tuple of Beside
+        What its profile wants to know beside the frame.
     """
 
     frame: FrameId
@@ -59,6 +94,7 @@ class Entry:
     published: str | None = None
     replaces: str | None = None
     why: str = field(default="", compare=False)
+    beside: tuple[Beside, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Fill a JSON object."""
@@ -67,7 +103,8 @@ class Entry:
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> "Entry":
         """Read a JSON object."""
-        return cls(**(row | {"frame": FrameId.parse(row["frame"])}))
+        beside = tuple(Beside(**one) for one in row.get("beside", ()))
+        return cls(**(row | {"frame": FrameId.parse(row["frame"]), "beside": beside}))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kira.catalog import read_parts
-from kira.extraction import Parameters
+from kira.extraction import Parameters, Profile
 from kira.ledger import Outcome, OutcomeRow, Stage
 from kira.sdss import FrameId, Selection
 from kira.sdss.archive import Archive, ArchiveClient
@@ -46,6 +46,7 @@ class Pipeline:
     folder: Path
     selection: Selection = RUN_4192
     attempt: Attempt = field(default_factory=lambda: Attempt("manual__1"))
+    profile: Profile = PARAMETERS
 
     def again(self, dag_run: str = "manual__2", **changes: Any) -> "Pipeline":
         """The same, as another DAG run."""
@@ -65,7 +66,7 @@ class Pipeline:
     def plan(self, selection: Selection | None = None, **options: Any) -> Plan:
         selection = selection or self.selection
         with self.client() as client:
-            return plan(self.services, self.attempt, client, selection, PARAMETERS, **({"batch_size": 200} | options))
+            return plan(self.services, self.attempt, client, selection, self.profile, **({"batch_size": 200} | options))
 
     def planned(self, selection: Selection | None = None, **options: Any) -> Manifest:
         """The only batch of a plan."""
@@ -84,7 +85,7 @@ class Pipeline:
         if finished(self.services.store, manifest):
             return []
         return extract_batch(
-            self.services.store, manifest, PARAMETERS, 2, lambda tasks: [run_task(task, "0") for task in tasks]
+            self.services.store, manifest, self.profile, 2, lambda tasks: [run_task(task, "0") for task in tasks]
         )
 
     def validate(self, manifest: Manifest) -> None:
