@@ -15,7 +15,7 @@ STAGE ?=
 SKY ?=
 BATCH ?= 0
 AGAIN ?=
-PROFILE ?= kira
+PROFILE ?= survey
 # What `make` was told travels in the environment, never pasted into a shell line.
 export ARCHIVE RELEASE RUNS CAMCOLS FIELDS BANDS SKY STAGE BATCH AGAIN PROFILE
 

@@ -11,8 +11,9 @@ STANDING = "kira_ingest"
 """Airflow Variable with the standing selection, as JSON."""
 ARCHIVE_CONNECTION = "kira_archive"
 FIELD_LISTS = ("index pages", "run list")
-PROFILES = ("kira", "survey")
-"""Extraction profiles that come with Kira; `kira.extraction` is too heavy to be asked where DAG files are read."""
+PROFILES = ("survey", "kira")
+"""Extraction profiles that come with Kira, the default first; `kira.extraction` is too heavy to be asked for them where
+DAG files are read."""
 MAX_BATCHES = 1000
 """Airflow maps a task at most 1,024 times, and its scheduler suffers before it is slow."""
 MAX_BATCH_SIZE = 5000

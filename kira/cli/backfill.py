@@ -30,14 +30,14 @@ Runs = Annotated[str, typer.Option(help="For example 94, 1000-1010. Default: all
 Camcols = Annotated[str, typer.Option(help="For example 1-3. Default: all.")]
 Fields = Annotated[str, typer.Option(help="For example 11-100. Default: all.")]
 Bands = Annotated[str, typer.Option(help="Some of ugriz.")]
-ProfileName = Annotated[str, typer.Option("--profile", help="Extraction profile: kira, or survey.")]
+ProfileName = Annotated[str, typer.Option("--profile", help="Extraction profile: survey, or kira.")]
 Sky = Annotated[str, typer.Option(help="For example: cone 10.5 -0.3 1.0. Default: all.")]
 
 
 @app.command()
 def estimate(
     first: First, last: Last, archive: ArchiveOption = "sdss", runs: Runs = "", camcols: Camcols = "",
-    fields: Fields = "", bands: Bands = "ugriz", sky: Sky = "", profile: ProfileName = "kira",
+    fields: Fields = "", bands: Bands = "ugriz", sky: Sky = "", profile: ProfileName = "survey",
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:  # fmt: skip
     """Say what a backfill would cost: frames, GB, and hours by the ledger's own rates. Nothing is begun."""
@@ -87,7 +87,7 @@ def _show(costs: list[Cost]) -> None:
 @app.command()
 def create(
     first: First, last: Last, archive: ArchiveOption = "sdss", runs: Runs = "", camcols: Camcols = "",
-    fields: Fields = "", bands: Bands = "ugriz", sky: Sky = "", profile: ProfileName = "kira",
+    fields: Fields = "", bands: Bands = "ugriz", sky: Sky = "", profile: ProfileName = "survey",
     max_active_runs: Annotated[int, typer.Option(min=1, max=16, help="Releases at a time.")] = 1,
     backwards: Annotated[bool, typer.Option(help="The newest release first.")] = False,
     reprocess: Annotated[str, typer.Option(help="Releases that were run before: none, failed, completed.")] = "failed",

@@ -39,7 +39,7 @@ def run(
     stage: StageOption = "",
     again: Annotated[bool, typer.Option(help="Also frames that failed for good before.")] = False,
     batch_size: Annotated[int, typer.Option(min=0, max=5000, help="Frames that travel together; 0: as suits.")] = 0,
-    profile: Annotated[str, typer.Option(help="Extraction profile: kira, or survey. See docs/profiles.md.")] = "kira",
+    profile: Annotated[str, typer.Option(help="Extraction profile: survey, or kira. See docs/profiles.md.")] = "survey",
 ) -> None:  # fmt: skip
     """Take frames from an archive to a published catalogue, and show what became of them."""
     # Nonsense is refused before anything is started.

@@ -47,7 +47,7 @@ def set_(
     batch_size: Annotated[int, typer.Option(help="Frames that travel together; 0: as many as suit.")] = 0,
     max_batches: Annotated[int, typer.Option(help="Batches in one run.")] = 100,
     field_list: Annotated[str, typer.Option(help="index pages, or run list.")] = "index pages",
-    profile: Annotated[str, typer.Option(help="Extraction profile: kira, or survey. See docs/profiles.md.")] = "kira",
+    profile: Annotated[str, typer.Option(help="Extraction profile: survey, or kira. See docs/profiles.md.")] = "survey",
 ) -> None:
     """Ingest this whenever the schedule says so."""
     # Nonsense is refused before anything is changed.

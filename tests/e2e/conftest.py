@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from kira.catalog import read_parts
-from kira.extraction import Parameters
 from kira.ledger import Ledger, OutcomeRow, Stage
 from kira.stack.airflow_server import AirflowApi
 from kira.stack.local import LocalStack
@@ -44,8 +43,9 @@ class Observatory:
         return done.stdout
 
     def catalogue(self, archive: str, release: str) -> Any:
-        """All published sources, in canonical order."""
-        folder = catalogue_folder(archive, release, Parameters().slug)
+        """All published sources of the only profile that there is a catalogue of, in canonical order."""
+        (profile,) = self.store.listing(f"{archive}/catalog/{release}")
+        folder = catalogue_folder(archive, release, profile.name)
         return read_parts(
             self.store.read(path) for path, file in self.store.walk(folder) if file.name.endswith(".parquet")
         )

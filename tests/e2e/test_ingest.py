@@ -38,7 +38,9 @@ def archive_name(output: str) -> str:
 @pytest.fixture(scope="module")
 def real(observatory: Observatory, shared_sdss: Path) -> str:
     """Name of the archive of real frames, ingested."""
-    return archive_name(observatory.kira("run", "--archive", str(shared_sdss), "--batch-size", "4"))
+    return archive_name(
+        observatory.kira("run", "--archive", str(shared_sdss), "--batch-size", "4", "--profile", "kira")
+    )
 
 
 def test_real_frames(observatory: Observatory, real: str) -> None:
@@ -59,7 +61,7 @@ def test_sums_agree(observatory: Observatory, real: str) -> None:
 
 def test_second_run_does_nothing_twice(observatory: Observatory, real: str, shared_sdss: Path) -> None:
     before = {path: file for path, file in observatory.store.walk(real) if "/runs/" not in path}
-    output = observatory.kira("run", "--archive", str(shared_sdss))
+    output = observatory.kira("run", "--archive", str(shared_sdss), "--profile", "kira")
     assert "6 published already, nothing to do" in output
     assert "7 published already, nothing to do" in output
     assert "nothing was downloaded, staged or extracted again" in output
@@ -92,8 +94,10 @@ def damaged(observatory: Observatory, shared_sdss: Path, tmp_path_factory: pytes
     frames = root / "sas/dr12/boss/photoObj/frames/301/94/1"
     (frames / "frame-i-000094-1-0012.fits.bz2").write_text("<!DOCTYPE html><html><title>Log in</title></html>")
     (frames / "frame-z-000094-1-0012.fits.bz2").unlink()
-    first = observatory.kira("run", "--archive", str(root), "--release", "dr7")
-    observatory.kira("run", "--archive", str(root), "--release", "dr12", "--runs", "94", "--fields", "12")
+    first = observatory.kira("run", "--archive", str(root), "--profile", "kira", "--release", "dr7")
+    observatory.kira(
+        "run", "--archive", str(root), "--profile", "kira", "--release", "dr12", "--runs", "94", "--fields", "12"
+    )
     return archive_name(first)
 
 
@@ -127,7 +131,7 @@ def test_damaged_frames_are_not_mirrored(observatory: Observatory, damaged: str)
 def test_killed_driver(observatory: Observatory, real: str, shared_sdss: Path) -> None:
     """The Spark driver is killed in the middle of a batch; Airflow tries again; the catalogue is the same."""
     connection = observatory.connect("killed", shared_sdss)
-    run = observatory.api.trigger("sdss_ingest", {"release": "dr12", "archive": connection})
+    run = observatory.api.trigger("sdss_ingest", {"release": "dr12", "archive": connection, "profile": "kira"})
     _kill_driver_at_work(observatory, "killed")
     assert _wait(observatory, run) == "success"
     extract = [task for task in observatory.api.tasks("sdss_ingest", run) if task["task_id"] == "batch.extract"]

@@ -25,7 +25,7 @@ from kira.stages.work import Services
 from kira.storage import S3Mirror, open_store
 
 DAG = "sdss_ingest"
-CONF = {"release": "dr7", "bands": "gr", "batch_size": 2}
+CONF = {"profile": "kira", "release": "dr7", "bands": "gr", "batch_size": 2}
 
 
 @dataclass
@@ -52,8 +52,8 @@ class Machine:
         """What `make run ARCHIVE=…` does, as a user would; what it said."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("KIRA_", "AIRFLOW"))}
         command = [
-            str(Path(sys.executable).with_name("kira")), "run", "--archive", str(source.folder), "--bands", "gr",
-            "--batch-size", "2",
+            str(Path(sys.executable).with_name("kira")), "run", "--archive", str(source.folder), "--profile", "kira",
+            "--bands", "gr", "--batch-size", "2",
         ]  # fmt: skip
         for _ in range(3):
             done = subprocess.run(
