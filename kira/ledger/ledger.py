@@ -18,6 +18,7 @@ from kira.ledger.tables import (
     AttemptTable,
     BatchTable,
     CatalogueTable,
+    CheckedTable,
     ClaimTable,
     DagRunTable,
     FolderTable,
@@ -103,6 +104,7 @@ class Ledger:
                 write_states(connection, catalogue, changes)
                 if stage is Stage.MIRROR:
                     _mirror_is_another(connection, catalogue, by_number)
+                _add_checks(connection, catalogue, stage, part, now)
 
     @contextmanager
     def attempt(self, context: Context, stage: Stage, frames: int) -> Iterator[Work]:
@@ -644,6 +646,15 @@ def _forget_later_stages(
                 ~and_(OutcomeTable.stage == Stage.PUBLISH.value, in_catalogue.exists()),
             )
         )
+
+
+def _add_checks(connection: Connection, catalogue: int, stage: Stage, records: Sequence[Record], at: datetime) -> None:
+    made, failed = sum(one.checks for one in records), sum(one.failed_checks for one in records)
+    if made or failed:
+        row = {"catalogue_id": catalogue, "day": at.date(), "stage": stage.value, "checks": made, "failed": failed}
+        statement = upsert(connection, CheckedTable).values(row)
+        added = {name: getattr(CheckedTable, name) + statement.excluded[name] for name in ("checks", "failed")}
+        connection.execute(statement.on_conflict_do_update(index_elements=("catalogue_id", "day", "stage"), set_=added))
 
 
 def _mirror_is_another(connection: Connection, catalogue: int, records: dict[int, Record]) -> None:

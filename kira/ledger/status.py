@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -16,7 +16,9 @@ from kira.ledger.tables import (
     AttemptTable,
     BatchTable,
     CatalogueTable,
+    CheckedTable,
     DagRunTable,
+    FolderTable,
     FrameTable,
     OutcomeTable,
     TallyTable,
@@ -210,6 +212,73 @@ def _of_stage(rows: list[Tallied], stage: Stage) -> dict[str, int]:
         counts[name] += row.frames
     order = {str(outcome): n for n, outcome in enumerate(Outcome)} | {RETRYING: 100, NOT_REACHED: 101}
     return dict(sorted(counts.items(), key=lambda item: order[item[0]]))
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """Integrity checks.
+
+    Parameters
+    ----------
+    checks, failed : int
+        Made, and those that failed, tries that were repeated included.
+    unhealed : int
+        Frames whose newest outcome is a checksum mismatch, damage in the archive, or quarantine.
+    """
+
+    checks: int
+    failed: int
+    unhealed: int
+
+    @property
+    def healed(self) -> int:
+        """Failed checks of frames that are whole by now: they were fetched again."""
+        return max(0, self.failed - self.unhealed)
+
+
+_DAMAGED = (Outcome.CHECKSUM_MISMATCH, Outcome.CORRUPT_UPSTREAM, Outcome.QUARANTINED)
+
+
+def integrity(ledger: Ledger, catalogue: int, since: date | None = None) -> Integrity:
+    """Integrity checks of a catalogue's frames, from a day (UTC) on."""
+    made = select(func.sum(CheckedTable.checks), func.sum(CheckedTable.failed)).where(
+        CheckedTable.catalogue_id == catalogue
+    )
+    if since is not None:
+        made = made.where(CheckedTable.day >= since)
+    damaged = select(func.sum(TallyTable.frames)).where(
+        TallyTable.catalogue_id == catalogue, TallyTable.outcome.in_([one.value for one in _DAMAGED])
+    )
+    with ledger.database.reading() as connection:
+        checks, failed = connection.execute(made).one()
+        return Integrity(int(checks or 0), int(failed or 0), int(connection.scalar(damaged) or 0))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A DAG run that the ledger knows of."""
+
+    name: str
+    dag: str
+    began: datetime
+
+
+def recent_runs(ledger: Ledger, most: int, before: datetime | None = None) -> list[Seen]:
+    """DAG runs, the newest first."""
+    query = select(DagRunTable.name, DagRunTable.dag, DagRunTable.began).order_by(
+        DagRunTable.began.desc(), DagRunTable.id.desc()
+    )
+    if before is not None:
+        query = query.where(DagRunTable.began < before)
+    with ledger.database.reading() as connection:
+        return [Seen(*row) for row in connection.execute(query.limit(most))]
+
+
+def last_reconciled(ledger: Ledger, catalogue: int) -> datetime | None:
+    """When a plan last compared a folder of the archive with the ledger, UTC; None if it never did."""
+    query = select(func.max(FolderTable.at)).where(FolderTable.catalogue_id == catalogue)
+    with ledger.database.reading() as connection:
+        return connection.scalar(query)
 
 
 def not_published(

@@ -6,7 +6,7 @@ sum over some thousand rows. All three change in one transaction (`kira.ledger.l
 proves that they agree.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -181,6 +181,20 @@ class TallyTable(Base):
     frames: Mapped[int] = mapped_column(Number)
     sources: Mapped[int] = mapped_column(Number)
     size: Mapped[int] = mapped_column(Number)
+
+
+class CheckedTable(Base):
+    """How many integrity checks were made in a stage on a day, tries that were repeated included."""
+
+    __tablename__ = "checked"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    catalogue_id: Mapped[int] = mapped_column(ForeignKey("catalogue.id"), primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    """UTC."""
+    stage: Mapped[str] = mapped_column(String(12), primary_key=True)
+    checks: Mapped[int] = mapped_column(Number)
+    failed: Mapped[int] = mapped_column(Number)
 
 
 class FolderTable(Base):

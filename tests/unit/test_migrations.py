@@ -16,7 +16,7 @@ from kira.errors import KiraError, LedgerUnavailable
 from kira.ledger import Context, Ledger, Outcome, Record, Stage
 from kira.ledger.database import MIGRATIONS, VERSION_TABLE, Database, newest
 from kira.ledger.numbers import number_of
-from kira.ledger.status import Known, catalogues, check, status
+from kira.ledger.status import Known, catalogues, check, integrity, status
 from kira.ledger.tables import Base
 from kira.sdss import FrameId, Selection
 
@@ -233,6 +233,18 @@ def test_each_frame_is_where_the_first_version_left_it(first: FirstLedger, opene
     assert (now.total, now.published, now.to_do, now.size, now.sources) == (7, 3, 2, 4 * 5000, {"r": 14})
     assert now.stages["publish"] == {"ok": 2, "ok_empty": 1, "not reached": 4}
     assert now.stages["mirror"]["corrupt_upstream"] == now.stages["plan"]["not_in_archive"] == 1
+
+
+def test_integrity_checks_of_before_are_added_up(first: FirstLedger, opened: Callable[[], Ledger]) -> None:
+    first.tell("one", "run-9", "stage", PUBLISHED, checks=2, failed_checks=1)
+    found = integrity(opened(), known(opened()).id)
+    with first.engine.connect() as connection:
+        told = connection.execute(sa.text(
+            "SELECT SUM(checks), SUM(failed_checks) FROM outcome JOIN batch ON batch.id = outcome.batch_id "
+            "JOIN catalogue ON catalogue.id = batch.catalogue_id WHERE catalogue.release = 'dr7'"
+        )).one()  # fmt: skip
+    assert (found.checks, found.failed) == tuple(told)
+    assert found.failed == 2
 
 
 def test_work_goes_on_after_the_change(first: FirstLedger, opened: Callable[[], Ledger]) -> None:

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,11 +16,15 @@ from kira.ledger.numbers import number_of
 from kira.ledger.status import (
     NOT_REACHED,
     RETRYING,
+    Integrity,
     Known,
     Unpublished,
     catalogues,
     check,
+    integrity,
+    last_reconciled,
     not_published,
+    recent_runs,
     status,
     tallied,
 )
@@ -139,6 +143,34 @@ def test_a_selection_is_what_counting_by_hand_says(ledger: Ledger) -> None:
         assert everything == Counter(
             {row: row.frames for row in tallied(ledger, known(ledger).id, selection)}
         )  # fmt: skip
+
+
+def test_integrity_checks_are_added_up_by_day_and_what_was_fetched_again_is_healed(ledger: Ledger) -> None:
+    one, two, three = frames()[:3]
+    ledger.record(CONTEXT, Stage.MIRROR, [
+        Record(one, Outcome.OK, checks=3), Record(two, Outcome.CHECKSUM_MISMATCH, "why", checks=1, failed_checks=1),
+        Record(three, Outcome.CORRUPT_UPSTREAM, "why", checks=1, failed_checks=1),
+    ])  # fmt: skip
+    assert integrity(ledger, known(ledger).id) == Integrity(5, 2, 2)
+    ledger.record(CONTEXT, Stage.MIRROR, [Record(two, Outcome.OK, checks=3)])
+    found = integrity(ledger, known(ledger).id)
+    assert (found, found.healed) == (Integrity(8, 2, 1), 1)
+    today = datetime.now(UTC).date()
+    assert integrity(ledger, known(ledger).id, today - timedelta(days=1)) == found
+    assert integrity(ledger, known(ledger).id, today + timedelta(days=1)).checks == 0
+
+
+def test_runs_are_told_the_newest_first(ledger: Ledger) -> None:
+    for number in range(3):
+        ledger.record(
+            replace(CONTEXT, dag_run=f"run-{number}", dag="mine"), Stage.PLAN, [Record(frames()[0], Outcome.OK)]
+        )
+    found = recent_runs(ledger, 2)
+    assert [(one.name, one.dag) for one in found] == [("run-2", "mine"), ("run-1", "mine")]
+    assert [one.name for one in recent_runs(ledger, 9, found[0].began)] == ["run-1", "run-0"]
+    assert last_reconciled(ledger, known(ledger).id) is None
+    listed(ledger, frames())
+    assert last_reconciled(ledger, known(ledger).id) is not None
 
 
 def test_retrying_is_a_state_of_its_own_until_the_run_is_over(ledger: Ledger) -> None:
