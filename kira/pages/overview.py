@@ -69,16 +69,17 @@ class Shown:
     today: Integrity
     reconciled: datetime | None
     problems: dict[str, int]
+    missing: int
 
     @property
     def verdict(self) -> str:
         """The sentence that is read first."""
-        bad, total = sum(self.problems.values()), self.status.total
+        bad, total = sum(self.problems.values()), self.status.total - self.missing
         if bad:
             return f"{bad:,} of {total:,} frames have failed"
         if self.status.to_do:
             return f"{self.status.to_do:,} of {total:,} frames are to do, and none has failed"
-        return f"Whole: all {total:,} frames are published"
+        return f"Whole: all {total:,} frames {'that the archive has ' if self.missing else ''}are published"
 
     @property
     def grade(self) -> str:
@@ -119,7 +120,8 @@ def boxes(now: Status) -> tuple[Box, ...]:
 
 
 _GOES_ON = {str(one) for one in Outcome if one.good}
-_NOT_FAILED = {RETRYING, NOT_REACHED, str(Outcome.WAITING), str(Outcome.WITHDRAWN)}
+# What was asked for and is not there is nothing that broke.
+_NOT_FAILED = {RETRYING, NOT_REACHED, str(Outcome.WAITING), str(Outcome.WITHDRAWN), str(Outcome.NOT_IN_ARCHIVE)}
 
 
 def shown(ledger: Ledger, known: Known) -> Shown:
@@ -134,6 +136,7 @@ def shown(ledger: Ledger, known: Known) -> Shown:
     return Shown(
         known, now, boxes(now), integrity(ledger, known.id), integrity(ledger, known.id, day),
         last_reconciled(ledger, known.id), dict(problems.most_common()),
+        now.stages[Stage.PLAN].get(Outcome.NOT_IN_ARCHIVE, 0),
     )  # fmt: skip
 
 
