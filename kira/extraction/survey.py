@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kira.errors import ExtractionFailed
+from kira.extraction.background import remaining_sky
 from kira.extraction.buffers import Buffers
 from kira.extraction.columns import survey_columns
 from kira.extraction.detection import detect, quantum, subtract_background
@@ -52,13 +53,21 @@ def measure_survey(frame: Frame, profile: SurveyProfile) -> tuple[npt.NDArray[np
     detections, segments, limits = detect(pixels, masked, detection_noise, profile, segments=True)
     assert segments is not None  # noqa: S101 (for mypy: they were asked for)
 
+    sky = np.zeros((), dtype=np.float32)
+    if profile.background == "mean":
+        sky = remaining_sky(pixels, segments, masked, rms, profile.mesh, profile.mesh_filter, profile.background_growth)
+        pixels -= sky
+    sky = np.broadcast_to(sky, pixels.shape)
     noise = pixel_noise(frame, pixels, rms)
     # For sums that are not SEP's: a pixel without value has neither light nor noise.
     pixels[mask] = 0.0
     noise = np.where(mask, np.float32(0.0), noise)
     table = _measure(frame, profile, (pixels, noise, masked), detections, segments)
     rows, columns = (np.clip(np.rint(table[name]).astype(int), 0, None) for name in ("y", "x"))
-    table["background"], table["background_rms"] = level[rows, columns], rms[rows, columns]
+    table["background"], table["background_rms"] = level[rows, columns] + sky[rows, columns], rms[rows, columns]
+    # SEP measured these when it detected, by the first pass.
+    table["flux_iso"] -= table["npix"] * sky[rows, columns]
+    table["peak"] -= sky[table["ypeak"], table["xpeak"]]
     table["point_like"] = point_like(table)
     if limits != Buffers.of(profile):
         table["flags"] |= Flag.CROWDED_LIMITS_RAISED

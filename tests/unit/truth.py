@@ -111,12 +111,16 @@ def purity(truth: Truth, table: Any, faintest: float) -> float:
     return float(np.mean(apart))
 
 
-def lonely(truth: Truth, least: float) -> Bools:
-    """Which sources above a flux have nothing near whose light in their largest circle is 2 % of their own."""
+def lonely(truth: Truth, least: float, known: float = 300.0) -> Bools:
+    """Which sources above a flux have nothing near whose light in their largest circle is 2 % of their own.
+
+    Neighbours fainter than `known` (DN), half of which are detected at best, do not count: who works with a catalogue
+    cannot leave out a source for them. They are everywhere, also where the sky is measured, and belong to it.
+    """
     found = truth.flux >= least
     for i in np.flatnonzero(found):
         apart = np.hypot(truth.x - truth.x[i], truth.y - truth.y[i])
-        near = (apart > 0) & (apart < 60)
+        near = (apart > 0) & (apart < 60) & (truth.flux > known)
         # How much of a neighbour reaches into a circle of 19 pixels: all, then falling by e every 4 pixels.
         reach = truth.flux[near] * np.exp(-np.maximum(apart[near] - 15, 0) / 4)
         found[i] = reach.sum() < 0.02 * truth.flux[i]
