@@ -36,6 +36,11 @@ class SurveyProfile(Profile):
         Position at which the circular apertures are centred; SExtractor takes the barycentre.
     aperture_subpix : int
         A circle's edge pixels are divided into this many squared, 5 as in SExtractor; 0 is the exact overlap.
+    star_aperture : float
+        Radius of the circle, arcsec, from which `flux_star` is: the flux if a source is a point.
+    star_reference : float
+        Radius, arcsec, of the circle to which `flux_star` is corrected by the frame's own stars; larger than the other.
+        SDSS calibrates with 7.43.
     kron_range : float
         Ellipse within which the Kron radius is measured, in units of `a` and `b`; SExtractor's is 6.
     kron_factor : float
@@ -56,6 +61,8 @@ class SurveyProfile(Profile):
     apertures: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0, 7.43)
     aperture_centre: str = "windowed"
     aperture_subpix: int = 5
+    star_aperture: float = 2.0
+    star_reference: float = 7.43
     kron_range: float = 6.0
     kron_factor: float = 2.5
     kron_minimum: float = 3.5
@@ -67,6 +74,10 @@ class SurveyProfile(Profile):
         _one_of("detection_noise", self.detection_noise, ("map", "global"))
         _one_of("aperture_centre", self.aperture_centre, ("windowed", "barycentre"))
         object.__setattr__(self, "apertures", _radii(self.apertures))
+        if self.star_aperture >= self.star_reference:
+            raise InvalidInput(
+                f"star_aperture: {self.star_aperture:g} is not below star_reference, {self.star_reference:g}."
+            )
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:

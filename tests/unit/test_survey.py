@@ -184,7 +184,7 @@ def test_a_frame_without_a_scale() -> None:
     assert np.isnan(found["fluxerr_aper"]).all()
     assert (found["flags_aper"] == Flag.NOT_MEASURED).all()
     assert (found["flags"] == 0).all()
-    assert same(found, with_scale, but={"flux_aper", "fluxerr_aper", "flags_aper"})
+    assert same(found, with_scale, but={"flux_aper", "fluxerr_aper", "flags_aper", "flags_star"})
 
 
 @pytest.mark.parametrize(("x", "y"), [(0.2, 100.0), (298.8, 60.0), (150.0, 0.0), (150.0, 199.0), (0.0, 0.0)])

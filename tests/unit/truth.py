@@ -137,6 +137,8 @@ class Pulls:
         Of the circles, against the true flux times what the PSF leaves inside.
     x, y : ndarray of float64, shape (n,)
         Windowed positions.
+    star : ndarray of float64, shape (n,)
+        flux_star, against what the PSF leaves inside the circle of star_reference.
     auto : ndarray of float64, shape (n,)
         flux_auto over the true flux: a ratio.
     true : ndarray of float64, shape (n,)
@@ -146,6 +148,7 @@ class Pulls:
     flux: Floats
     x: Floats
     y: Floats
+    star: Floats
     auto: Floats
     true: Floats
 
@@ -161,11 +164,12 @@ def pulls(frame: tuple[Frame, Truth, Detector, Psf], profile: SurveyProfile = SU
     index, distance = match(stars, table)
     chosen = (distance < MATCH) & (table["flags"][index] & int(SPOILED) == 0)
     stars, rows = stars[chosen], table[index[chosen]]
+    whole = encircled(psf, profile.star_reference / image.pixel_scale)
     inside = np.array([encircled(psf, one / image.pixel_scale) for one in profile.apertures])
     return Pulls(
         (rows["flux_aper"] - stars.flux[:, None] * inside) / rows["fluxerr_aper"],
         (rows["x_win"] - stars.x) / rows["x_win_err"], (rows["y_win"] - stars.y) / rows["y_win_err"],
-        rows["flux_auto"] / stars.flux, stars.flux,
+        (rows["flux_star"] - stars.flux * whole) / rows["fluxerr_star"], rows["flux_auto"] / stars.flux, stars.flux,
     )  # fmt: skip
 
 
@@ -195,13 +199,14 @@ def main() -> None:
             n = sum(len(table) for _, table in tables)
             print(f"| {profile.name} | {n} | " + " | ".join(cells) + f" | {pure:.3f} |", flush=True)
         apertures = " | ".join(f'{one}"' for one in SURVEY.apertures)
-        print(f"\n| profile | DN | stars | {apertures} | x | y | AUTO / true |")
-        print("|---" * 12 + "|")
-        for profile in (SURVEY, replace(SURVEY, name="without-dither", dither=0.0)):
-            found = together([pulls(one, profile) for one in frames])
-            for a, b in ((200, 1000), (1000, 10_000), (10_000, 1_000_000)):
+        print(f"\n| profile | DN | stars | {apertures} | star | x | y | AUTO / true |")
+        print("|---" * 13 + "|")
+        more = [*frames, *(rendered(band, seed) for seed in range(5, 13))]  # type: ignore[arg-type]
+        for profile in (SURVEY, replace(SURVEY, name="one-pass", background="mode")):
+            found = together([pulls(one, profile) for one in more])
+            for a, b in ((200, 1000), (1000, 10_000), (10_000, 1_000_000), (200, 20_000)):
                 part = found.within(a, b)
-                columns = [part.flux[:, i] for i in range(6)] + [part.x, part.y]
+                columns = [*part.flux.T, part.star[np.isfinite(part.star)], part.x, part.y]
                 cells = ["{:+.2f} ± {:.2f}".format(*centre_and_width(one)) for one in columns]
                 cells += [f"{np.median(part.auto):.3f}"]
                 print(f"| {profile.name} | {a:,}–{b:,} | {len(part.x)} | " + " | ".join(cells) + " |", flush=True)
