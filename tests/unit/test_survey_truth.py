@@ -62,6 +62,9 @@ def test_errors_are_what_the_measurements_are_off_by(band: str) -> None:
         centre, width = centre_and_width(found.flux[:, i])
         assert abs(centre) < 0.1 + 2 * chance, radius
         assert 0.9 - 2 * chance < width < 1.2 + 2 * chance, radius
+    centre, width = centre_and_width(found.star)
+    assert abs(centre) < 0.1 + 2 * chance
+    assert 0.9 - 2 * chance < width < 1.2
     for one in (found.x, found.y):
         centre, width = centre_and_width(one)
         assert abs(centre) < 0.1 + 2 * chance
