@@ -22,6 +22,7 @@ _BESIDE = 4.0  # pixels from the large circle's edge, within which a neighbour's
 _FLOOR = 0.005  # by which no star's ratio is better known: the PSF varies that much over a frame
 _MEDIAN = 1.2533  # error of a median over that of a mean, for normal errors
 _NORMAL = 1.4826
+_SCATTER = 2.33  # twice the error of a median deviation, whose efficiency is 0.37, times sqrt(n)
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Correction:
     error : float
         Of the factor.
     spread : float
-        By how much single stars' factors differ beyond their noise: the PSF is not the same all over the frame.
+        By how much single stars' factors differ, as far as that is more than their noise: the PSF is not the same all
+        over the frame.
     stars : int
         How many it is from.
     """
@@ -117,7 +119,9 @@ def correction(flux: Floats, error: Floats, whole: Floats, its_error: Floats) ->
     weight = 1.0 / (variance + _FLOOR**2)
     factor = _weighted_median(ratio, weight)
     scatter = _NORMAL * _weighted_median(np.abs(ratio - factor), weight)
-    spread = math.sqrt(max(scatter**2 - _weighted_median(variance, weight), 0.0))
+    # A scatter squared is known to 2.33 / sqrt(n) of itself: what is no more than that above the noise is no spread.
+    noise = _weighted_median(variance, weight) * (1.0 + _SCATTER / math.sqrt(len(flux)))
+    spread = math.sqrt(max(scatter**2 - noise, 0.0))
     of_mean = math.sqrt(float((weight**2 * (variance + spread**2)).sum())) / float(weight.sum())
     return Correction(factor, _MEDIAN * of_mean, spread, len(flux))
 
