@@ -54,13 +54,17 @@ def near(t: Any, ra: Any, dec: Any, radius: float = RADIUS) -> Matched:
 
 @dataclass(frozen=True)
 class Compared:
-    """A band against a reference: offsets east and north in arcsec, and magnitudes by circle, 1 to 6, and as stars."""
+    """A band against a reference: offsets east and north in arcsec, and magnitudes.
+
+    These are by circle, 1 to 6, and as stars: of all, and of the brighter and the fainter half.
+    """
 
     matched: int
     east: Offset
     north: Offset
     magnitudes: dict[int, Offset]
     star: Offset
+    halves: tuple[Offset, Offset]
 
 
 def against_photo_obj(root: Path, band: str) -> Compared:
@@ -94,8 +98,10 @@ def _compared(t: Any, ra: Any, dec: Any, found: Matched, rows: Any, magnitude: A
     magnitudes = {
         n: zero_point(np.asarray(rows[f"flux_aper_{n}"][good]), np.asarray(magnitude[good])) for n in range(1, 7)
     }
-    star = zero_point(np.asarray(rows["flux_star"][good]), np.asarray(magnitude[good]))
-    return Compared(int(found.within.sum()), east, north, magnitudes, star)
+    flux, magnitude = np.asarray(rows["flux_star"][good]), np.asarray(magnitude[good])
+    bright = magnitude < np.median(magnitude)
+    halves = zero_point(flux[bright], magnitude[bright]), zero_point(flux[~bright], magnitude[~bright])
+    return Compared(int(found.within.sum()), east, north, magnitudes, zero_point(flux, magnitude), halves)
 
 
 def lsst_found(root: Path, band: str) -> tuple[int, int]:

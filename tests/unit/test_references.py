@@ -32,14 +32,17 @@ def test_stars_have_the_magnitudes_of_photo_obj(shared_sdss: Path, band: str) ->
 
 @pytest.mark.parametrize(("band", "most"), [("u", 0.05), ("g", 0.02), ("r", 0.04), ("i", 0.04), ("z", 0.04)])
 def test_stars_have_the_magnitudes_of_stripe_82(shared_sdss: Path, band: str, most: float) -> None:
-    """Run 4192, field 300 of DR7, calibrated by its tsField to 2 % (u: 3 %); Stripe 82 is, by all of its runs, to 1 %.
+    """Run 4192, field 300 of DR7: its tsField's zero points err by 0.01 (g r i) to 0.03 mag (u), as an rms of all runs.
 
-    The difference is one for all stars, bright and faint, whatever the circle: a zero point, not a measurement.
+    The difference is one for all stars, bright and faint, whatever the circle: a zero point, not a measurement. Only g
+    is within 0.02; the limits hold what was found.
     """
     found = against_stripe_82(shared_sdss, band)
     assert found.star.number >= 10
     assert abs(found.star.median) < most
     assert found.star.scatter < 0.02
+    bright, faint = found.halves
+    assert bright.median == pytest.approx(faint.median, abs=0.01 + 2 * np.hypot(bright.error, faint.error))
     assert found.magnitudes[6].median == pytest.approx(found.star.median, abs=0.01 + 2 * found.magnitudes[6].error)
 
 
