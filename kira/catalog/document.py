@@ -34,6 +34,11 @@ the header's FLUX20, and the column `calibration` says which. What could not be 
 noise of sky, source and read-out of every pixel; not that of the calibration. They are SDSS's magnitudes: on the AB
 system but for u_AB = u - 0.04 and z_AB = z + 0.02, by SDSS's own account (www.sdss.org, algorithms, fluxcal).
 
+**Which flux**: of a star or a quasar `flux_star`, a circle of 2 arcsec corrected to the 7.43 arcsec with which SDSS
+calibrates; it is what SDSS's PSF magnitudes compare with, and too low for a galaxy. Of a galaxy `flux_auto`, which
+leaves out 3 to 10 % of the light. Circles are what they are; by them one compares the bands of one object. How good
+each is: [comparison.md](comparison.md).
+
 **Magnitudes** without a suffix are SDSS's asinh magnitudes (Lupton, Gunn & Szalay 1999), which have a value for every
 flux; those with `_pogson` are 22.5 - 2.5 log10(nmgy).
 

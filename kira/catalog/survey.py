@@ -241,6 +241,18 @@ _FLUXES = (
     _flux("threshold", "phot.flux;stat.min", "Detection threshold above the background", "/pix"),
 )
 
+_STARS = (
+    _flux("flux_star", "phot.flux", "Flux if the source is a point: that in a small circle, and what the frame's own "
+          "stars have outside it; NaN where these are too few"),
+    _flux("fluxerr_star", "stat.error;phot.flux", "Its error, with that of the correction"),
+    _same("flags_star", _I32, "", "meta.code", "Flag bits of the small circle"),
+    *_magnitudes("star", "flux_star", "fluxerr_star", "Flux if the source is a point"),
+    _same("star_factor", _F64, "", "instr.det.psf", "Aperture correction in flux_star, one number a frame: a star's "
+          "flux in the large circle over that in the small one"),
+    _same("star_factor_err", _F64, "", "stat.error;instr.det.psf", "Its error"),
+    _same("star_factor_number", _I32, "", "meta.number", "Stars of the frame that it is from"),
+)  # fmt: skip
+
 _SHAPES = (
     _column("a", _F64, "arcsec", "phys.angSize.smajAxis", "Rms along the major axis", _axis("a", 0.0)),
     _column("b", _F64, "arcsec", "phys.angSize.sminAxis", "Rms along the minor axis", _axis("b", np.pi / 2)),
@@ -293,7 +305,7 @@ def made_columns(apertures: tuple[float, ...]) -> tuple[Made, ...]:
             f"Flux in the circle of {apertures[last]:g} arcsec",
             at=last,
         )
-    return (*_KEY, *_POSITIONS, *_FLUXES, *circles, *_SHAPES, *_REST)
+    return (*_KEY, *_POSITIONS, *_FLUXES, *_STARS, *circles, *_SHAPES, *_REST)
 
 
 @cache

@@ -142,6 +142,23 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("fluxerr_aper", "f8", "flux", "Its error from the noise of each pixel", per_aperture=True),
     Quantity("flags_aper", "i4", "", "Flag bits of each circle", per_aperture=True),
     Quantity(
+        "flux_star", "f8", "flux",
+        "Flux if the source is a point: that in the circle of star_aperture times star_factor. NaN where the frame "
+        "has fewer than five bright, single stars. Too low for what is extended",
+    ),
+    Quantity(
+        "fluxerr_star", "f8", "flux",
+        "Its error: the circle's noise, the error of star_factor, and by how much single stars differ from it",
+    ),
+    Quantity("flags_star", "i4", "", "Flag bits of the circle of star_aperture"),
+    Quantity(
+        "star_factor", "f8", "",
+        "Aperture correction, the same for all sources of a frame: weighted median, over the frame's bright, single "
+        "stars, of the flux in the circle of star_reference over that in the circle of star_aperture",
+    ),
+    Quantity("star_factor_err", "f8", "", "Its error"),
+    Quantity("star_factor_number", "i4", "", "How many stars it is from, or how many were too few"),
+    Quantity(
         "r20", "f8", "pix",
         "Radius around the barycentre that holds 20 % of flux_auto (SExtractor's FLUX_RADIUS); NaN where that"
         " is not positive",

@@ -32,7 +32,7 @@ class Extraction:
         pixel; angles in radians; fluxes in the unit of the frame's pixels, background subtracted. Kind `kira` has `ra`
         and `dec` in degrees (ICRS), NaN for a frame without coordinates.
     background, rms : float
-        Global mean background and its rms (`globalback`, `globalrms`), in the unit of the frame's pixels.
+        Global mean background and its rms (`globalback`, `globalrms`) of the first pass, in the unit of the pixels.
     seconds : float
         Wall-clock time that it took.
     limits : Buffers or None

@@ -4,15 +4,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kira.errors import ExtractionFailed
+from kira.extraction.background import remaining_sky
 from kira.extraction.buffers import Buffers
 from kira.extraction.columns import survey_columns
 from kira.extraction.detection import detect, quantum, subtract_background
 from kira.extraction.flags import Flag
-from kira.extraction.measuring import Bools
+from kira.extraction.measuring import Bools, Floats
 from kira.extraction.noise import Image, pixel_noise, unusable
 from kira.extraction.photometry import Ellipses, auto_photometry, circles, light_radii
 from kira.extraction.point_like import point_like
 from kira.extraction.segments import Segments, crowded, isophotal_errors, touched
+from kira.extraction.star_flux import star_fluxes
 from kira.extraction.survey_profile import SurveyProfile
 from kira.extraction.windowed import windowed_positions
 from kira.frames import Frame
@@ -52,14 +54,27 @@ def measure_survey(frame: Frame, profile: SurveyProfile) -> tuple[npt.NDArray[np
     detections, segments, limits = detect(pixels, masked, detection_noise, profile, segments=True)
     assert segments is not None  # noqa: S101 (for mypy: they were asked for)
 
+    sky = np.zeros((), dtype=np.float32)
+    if profile.background == "mean":
+        sky = remaining_sky(pixels, segments, masked, rms, profile.mesh, profile.mesh_filter, profile.background_growth)
+        pixels -= sky
+    sky = np.broadcast_to(sky, pixels.shape)
     noise = pixel_noise(frame, pixels, rms)
     # For sums that are not SEP's: a pixel without value has neither light nor noise.
     pixels[mask] = 0.0
     noise = np.where(mask, np.float32(0.0), noise)
     table = _measure(frame, profile, (pixels, noise, masked), detections, segments)
     rows, columns = (np.clip(np.rint(table[name]).astype(int), 0, None) for name in ("y", "x"))
-    table["background"], table["background_rms"] = level[rows, columns], rms[rows, columns]
+    table["background"], table["background_rms"] = level[rows, columns] + sky[rows, columns], rms[rows, columns]
+    # SEP measured these when it detected, by the first pass.
+    table["flux_iso"] -= table["npix"] * sky[rows, columns]
+    table["peak"] -= sky[table["ypeak"], table["xpeak"]]
     table["point_like"] = point_like(table)
+    centre = _centre(table, profile)
+    table["flux_star"], table["fluxerr_star"], table["flags_star"], star = star_fluxes(
+        (pixels, noise, masked), table, centre, frame.pixel_scale, profile
+    )
+    table["star_factor"], table["star_factor_err"], table["star_factor_number"] = star.factor, star.error, star.stars
     if limits != Buffers.of(profile):
         table["flags"] |= Flag.CROWDED_LIMITS_RAISED
     return table, background.globalback, background.globalrms, limits
@@ -102,12 +117,22 @@ def _measure(
     table["x_win_err"], table["y_win_err"] = np.sqrt([window.x_var, window.y_var])
     table["flags_win"] = window.flags
 
-    centre = (window.x, window.y) if profile.aperture_centre == "windowed" else (ellipses.x, ellipses.y)
     table["flux_aper"], table["fluxerr_aper"], table["flags_aper"] = circles(
-        pixels, noise, mask, centre, np.array(profile.apertures) / frame.pixel_scale, profile.aperture_subpix
+        pixels,
+        noise,
+        mask,
+        _centre(table, profile),
+        np.array(profile.apertures) / frame.pixel_scale,
+        profile.aperture_subpix,
     )
     table["flags"] = detections["flag"] | _source_flags(frame, table, ellipses, segments, mask)
     return table
+
+
+def _centre(table: npt.NDArray[np.void], profile: SurveyProfile) -> tuple[Floats, Floats]:
+    """Where the circles are."""
+    suffix = "_win" if profile.aperture_centre == "windowed" else ""
+    return table[f"x{suffix}"], table[f"y{suffix}"]
 
 
 def _shapes(table: npt.NDArray[np.void], ellipses: Ellipses) -> None:

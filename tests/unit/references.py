@@ -54,12 +54,17 @@ def near(t: Any, ra: Any, dec: Any, radius: float = RADIUS) -> Matched:
 
 @dataclass(frozen=True)
 class Compared:
-    """A band against a reference: offsets east and north in arcsec, and magnitudes by circle, 1 to 6."""
+    """A band against a reference: offsets east and north in arcsec, and magnitudes.
+
+    These are by circle, 1 to 6, and as stars: of all, and of the brighter and the fainter half.
+    """
 
     matched: int
     east: Offset
     north: Offset
     magnitudes: dict[int, Offset]
+    star: Offset
+    halves: tuple[Offset, Offset]
 
 
 def against_photo_obj(root: Path, band: str) -> Compared:
@@ -93,7 +98,10 @@ def _compared(t: Any, ra: Any, dec: Any, found: Matched, rows: Any, magnitude: A
     magnitudes = {
         n: zero_point(np.asarray(rows[f"flux_aper_{n}"][good]), np.asarray(magnitude[good])) for n in range(1, 7)
     }
-    return Compared(int(found.within.sum()), east, north, magnitudes)
+    flux, magnitude = np.asarray(rows["flux_star"][good]), np.asarray(magnitude[good])
+    bright = magnitude < np.median(magnitude)
+    halves = zero_point(flux[bright], magnitude[bright]), zero_point(flux[~bright], magnitude[~bright])
+    return Compared(int(found.within.sum()), east, north, magnitudes, zero_point(flux, magnitude), halves)
 
 
 def lsst_found(root: Path, band: str) -> tuple[int, int]:
@@ -117,7 +125,7 @@ def main(root: Path) -> None:
         print(f"| {one.brighter:g}–{one.fainter:g} | {one.found} | {one.there} | {one.fraction:.1%} |")
     radii = " | ".join(f'{radius:g}"' for radius in PROFILE.apertures[2:])
     for name, compare in (("photoObj", against_photo_obj), ("Stripe 82", against_stripe_82)):
-        print(f"\n| against {name} | matched | east | north | stars | {radii} |\n|{'---|' * 9}")
+        print(f"\n| against {name} | matched | east | north | stars | {radii} | star |\n|{'---|' * 10}")
         for band in BANDS:
             one = compare(root, band)
             circles = " | ".join(
@@ -125,7 +133,7 @@ def main(root: Path) -> None:
             )
             print(
                 f"| {band} | {one.matched} | {one.east.median:+.3f} | {one.north.median:+.3f} | "
-                f"{one.magnitudes[4].number} | {circles} |"
+                f"{one.magnitudes[4].number} | {circles} | {one.star.median:+.3f} ± {one.star.error:.3f} |"
             )
     print("\n| LSST stack, S/N > 10 | u | g | r | i | z |\n|---|---|---|---|---|---|")
     parts = [lsst_found(root, band) for band in BANDS]

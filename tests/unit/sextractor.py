@@ -24,8 +24,8 @@ from kira.frames import Frame
 
 Floats = npt.NDArray[np.float64]
 
-LIKE_SEXTRACTOR = SurveyProfile(detection_noise="global", dither=0.0, aperture_centre="barycentre")
-"""One rms for all pixels, the background of the numbers as they are, circles around the barycentre."""
+LIKE_SEXTRACTOR = SurveyProfile(background="mode", detection_noise="global", dither=0.0, aperture_centre="barycentre")
+"""One rms for all pixels, one pass of the background and of the numbers as they are, circles around the barycentre."""
 COLUMNS = (
     "X_IMAGE", "Y_IMAGE", "XWIN_IMAGE", "YWIN_IMAGE", "ERRX2_IMAGE", "ERRX2WIN_IMAGE", "FLUX_AUTO", "FLUXERR_AUTO",
     "KRON_RADIUS", "FLUX_ISO", "FLUXERR_ISO", "FLUX_RADIUS(3)", "ISOAREAF_IMAGE", "A_IMAGE", "FWHM_IMAGE", "FLAGS",

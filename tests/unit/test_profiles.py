@@ -50,6 +50,7 @@ def test_the_hash_covers_all_but_the_name() -> None:
         SURVEY_PROFILE.dither = 0.0  # type: ignore[misc]
     other: dict[str, Any] = {
         "kernel": ((1.0,),), "apertures": (1.0,), "detection_noise": "global", "aperture_centre": "barycentre",
+        "background": "mode",
     }  # fmt: skip
     seen = {SURVEY_PROFILE.hash, Parameters().hash}
     for field in fields(SURVEY_PROFILE):

@@ -32,7 +32,7 @@ def test_every_measurement_in_a_catalogue_made_by_others(shared: Path) -> None:
     image = NoisyFrame(None, data, tan_wcs())
     object.__setattr__(image, "variance", sep.Background(data).globalrms ** 2)
     profile = SurveyProfile(
-        deblend_contrast=1.0, detection_noise="global", dither=0.0, aperture_centre="barycentre",
+        deblend_contrast=1.0, background="mode", detection_noise="global", dither=0.0, aperture_centre="barycentre",
         kron_minimum=0.0, apertures=(5 * SCALE,),
     )  # fmt: skip
     ours = extract(image, profile).table
@@ -112,4 +112,6 @@ def test_kiras_own_fluxes(shared_sdss: Path, text: str) -> None:
 
 def test_the_comparison_is_the_surveys_but_for_what_sextractor_has_not() -> None:
     survey, here = SurveyProfile().as_dict(), LIKE_SEXTRACTOR.as_dict()
-    assert {key for key in survey if survey[key] != here[key]} == {"detection_noise", "dither", "aperture_centre"}
+    assert {key for key in survey if survey[key] != here[key]} == {
+        "background", "detection_noise", "dither", "aperture_centre",
+    }  # fmt: skip
