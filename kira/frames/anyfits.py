@@ -13,10 +13,12 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from kira.errors import BadFrame
+from kira.frames.astrometry import AsTrans, read_solution
 from kira.frames.contents import CAMERA_CHECKSUMS, Contents, contradiction, header_facts, number
 from kira.frames.frame import COLUMNS, ROWS
 from kira.frames.integrity import FITS_MAGIC, MAX_BYTES
 from kira.frames.noise import SkyGrid
+from kira.frames.structure import Irregular
 from kira.sdss import FrameId, Service
 
 _HDUS = {Service.DAS: 1, Service.SAS: 4}
@@ -72,17 +74,20 @@ def _sdss_frame(hdus: Any, frame_id: FrameId, name: str) -> Contents:
     data, finite = _pixels(hdus[0], name)
     for hdu in hdus[1:]:
         _ = hdu.data  # read, so that nothing passes that cannot be read
-    vector = grid = None
+    header = hdus[0].header
+    wcs = _celestial_wcs(header)
+    if wcs is None:
+        raise BadFrame(f"{name}: its header has no celestial coordinates (WCS).")
+    vector = grid = solution = None
     remarks: tuple[str, ...] = ()
     if frame_id.release.service is Service.SAS:
         vector, grid = hdus[1].data.astype(np.float32), _sky_grid(hdus[2].data)
         if grid is None:
             remarks = ("The noise is not known: HDU 2 does not tell how its sky lies on the pixels.",)
-    header = hdus[0].header
-    wcs = _celestial_wcs(header)
-    if wcs is None:
-        raise BadFrame(f"{name}: its header has no celestial coordinates (WCS).")
-    return Contents(data, finite, wcs, header_facts(header, frame_id), number(header, "FLUX20"), vector, grid, remarks)
+        solution, why_not = _solution(hdus[3].data, frame_id, wcs)
+        remarks += why_not
+    facts, flux20 = header_facts(header, frame_id), number(header, "FLUX20")
+    return Contents(data, finite, wcs, facts, flux20, vector, grid, solution, remarks)
 
 
 def _other_image(hdus: Any, name: str) -> Contents:
@@ -174,6 +179,16 @@ def _sky_grid(table: Any) -> SkyGrid | None:
         return None
     values, x, y = (np.array(table[key][0], dtype=np.float32) for key in ("ALLSKY", "XINTERP", "YINTERP"))
     return SkyGrid(values, x, y) if (x.shape, y.shape) == ((COLUMNS,), (ROWS,)) and SkyGrid.fits(values, x, y) else None
+
+
+def _solution(table: Any, frame_id: FrameId, wcs: WCS) -> tuple[AsTrans | None, tuple[str, ...]]:
+    """The astrometric solution of HDU 3, if it can be used; else why not."""
+    try:
+        return read_solution(lambda name: table[name][0], frame_id.band, wcs, (ROWS, COLUMNS)), ()
+    except (Irregular, KeyError, TypeError, ValueError) as error:
+        # Not str(error): that of a KeyError is its text in quotation marks.
+        why = str(error.args[0]).rstrip(".") if error.args else type(error).__name__
+        return None, (f"Positions are by the header's WCS; the solution in HDU 3 was not used: {why}.",)
 
 
 def _pixels(hdu: Any, name: str) -> tuple[npt.NDArray[np.float32], bool]:
