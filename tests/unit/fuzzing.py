@@ -166,10 +166,10 @@ def small_camera() -> Iterator[None]:
 Mutation = Callable[[bytearray, random.Random], bytes]
 
 _STRUCTURE = (
-    b"SIMPLE", b"BITPIX", b"NAXIS", b"NAXIS1", b"NAXIS2", b"NAXIS3", b"PCOUNT", b"GCOUNT", b"TFIELDS", b"TFORM", b"TDIM",
-    b"TTYPE", b"THEAP", b"BZERO", b"BSCALE", b"BLANK", b"XTENSION", b"EXTEND", b"ZNAXIS", b"ZTILE", b"ZCMPTYPE",
-    b"ZBITPIX", b"CRVAL", b"CRPIX", b"CD", b"CTYPE", b"CUNIT", b"EQUINOX", b"RADE", b"NMGY", b"SOFTBIAS", b"FLUX20",
-    b"TAI", b"EXPTIME", b"RUN", b"FRAME", b"CAMCOL", b"FILTER", b"MASKROWS", b"BUNIT",
+    b"SIMPLE", b"BITPIX", b"NAXIS", b"NAXIS1", b"NAXIS2", b"NAXIS3", b"PCOUNT", b"GCOUNT", b"TFIELDS", b"TFORM",
+    b"TDIM", b"TTYPE", b"THEAP", b"BZERO", b"BSCALE", b"BLANK", b"XTENSION", b"EXTEND", b"ZNAXIS", b"ZTILE",
+    b"ZCMPTYPE", b"ZBITPIX", b"CRVAL", b"CRPIX", b"CD", b"CTYPE", b"CUNIT", b"EQUINOX", b"RADE", b"NMGY", b"SOFTBIAS",
+    b"FLUX20", b"TAI", b"EXPTIME", b"RUN", b"FRAME", b"CAMCOL", b"FILTER", b"MASKROWS", b"BUNIT",
 )  # fmt: skip
 _NEW = (
     b"BLANK", b"BSCALE", b"BZERO", b"TSCAL1", b"TZERO1", b"TNULL1", b"TDIM1", b"THEAP", b"GROUPS", b"GCOUNT", b"PCOUNT",

@@ -95,6 +95,22 @@ def test_it_is_near_the_header_s_wcs_and_not_the_same(shared_sdss: Path) -> None
     assert read.pixel_scale == pytest.approx(replace(read, solution=None).pixel_scale, rel=2e-4)
 
 
+def test_a_wcs_with_the_declination_first(shared_sdss: Path) -> None:
+    """Its axes are declination and right ascension; what is asked for comes in the other order all the same."""
+    content, x, y = plain(shared_sdss, FPC), *places(5)
+    for old, new in ((b"'RA---TAN'", b"'first   '"), (b"'DEC--TAN'", b"'RA---TAN'"), (b"'first   '", b"'DEC--TAN'"),
+                     *((f"{key}{one}".encode(), f"{key}{other}".encode()) for key, pairs in (
+                         ("CRVAL", (("1 ", "3 "), ("2 ", "1 "), ("3 ", "2 "))),
+                         ("CD", (("1_1", "3_1"), ("2_1", "1_1"), ("3_1", "2_1"), ("1_2", "3_2"), ("2_2", "1_2"),
+                                 ("3_2", "2_2"))),
+                     ) for one, other in pairs)):  # fmt: skip
+        assert content.count(old) == 1
+        content = content.replace(old, new)
+    turned, read = read_frame(content, FrameId.parse(FPC)), frame(shared_sdss, FPC)
+    assert list(turned.wcs.wcs.ctype) == ["DEC--TAN", "RA---TAN"]  # type: ignore[union-attr]
+    assert np.allclose(turned.sky_positions(x, y), read.sky_positions(x, y), rtol=0, atol=1e-9)
+
+
 def test_both_profiles_take_it(shared_sdss: Path) -> None:
     read = frame(shared_sdss, FRAME)
     assert read.solution is not None
