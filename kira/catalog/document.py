@@ -28,6 +28,13 @@ _SURVEY = """## Profiles of kind `survey` (schema {version})
 position, ICRS. In a blend the window can slide to the neighbour: where it went more than {shift:g} pixel from the
 barycentre, they are those of the barycentre. Position angles count from north to east.
 
+What turns pixels into the sky says the column `astrometry`: of `frame` files SDSS's own astrometric solution in their
+HDU 3 (`asTrans`), which knows the cubic distortion of the camera; else the header's WCS (`WCS`). That of `frame` files
+is a fit to the solution, 0.03 arcsec off in most places and up to 0.17 at the edges. Neither knows the colour of a
+source: the atmosphere refracts blue light more than red, and SDSS's solution has a term for it that is left out, up to
+0.05 arcsec for a magnitude of g - r in g, 0.02 in u, 0.01 in r, i and z. `ra_err` and `dec_err` are of the pixels'
+noise alone.
+
 **Fluxes** are background-subtracted and in nanomaggies (nmgy): 1 nmgy is 3.631 µJy, magnitude 22.5. `frame` files are
 in nanomaggies already; counts of `fpC` files are multiplied by the calibration of their tsField file, else by that of
 the header's FLUX20, and the column `calibration` says which. What could not be calibrated has NaN. Errors hold the

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS
 
+from kira.frames.astrometry import AsTrans, to_sky
+
 Floats = npt.NDArray[np.float64]
 _STEP = 0.5
 _ARCSEC = 3600.0
@@ -16,8 +18,8 @@ class LocalSky:
 
     Parameters
     ----------
-    wcs : astropy.wcs.WCS or None
-        Celestial; None makes everything NaN.
+    by : astropy.wcs.WCS, AsTrans or None
+        What turns pixels into the sky; None makes everything NaN.
     x, y : numpy.ndarray of float64, shape (n,)
         Pixels; (0, 0) is the centre of the first pixel.
 
@@ -29,20 +31,18 @@ class LocalSky:
         Arcsec to the east and to the north (rows) for one pixel along x and along y (columns).
     """
 
-    def __init__(self, wcs: WCS | None, x: Floats, y: Floats) -> None:
+    def __init__(self, by: WCS | AsTrans | None, x: Floats, y: Floats) -> None:
         n = len(x)
-        if wcs is None or n == 0:
+        if by is None or n == 0:
             self.ra, self.dec = np.full(n, np.nan), np.full(n, np.nan)
             self.jacobian = np.full((n, 2, 2), np.nan)
             return
-        # One call for all five points of the cross around each position: WCS costs by the call.
+        # One call for all five points of the cross around each position: a WCS costs by the call.
         dx, dy = np.array([[0, 0], [_STEP, 0], [-_STEP, 0], [0, _STEP], [0, -_STEP]]).T[..., np.newaxis]
         good = np.isfinite(x) & np.isfinite(y)
         ra, dec = (
             np.reshape(part, (5, n))
-            for part in wcs.all_pix2world(
-                (np.where(good, x, 0.0) + dx).ravel(), (np.where(good, y, 0.0) + dy).ravel(), 0
-            )
+            for part in to_sky(by, (np.where(good, x, 0.0) + dx).ravel(), (np.where(good, y, 0.0) + dy).ravel())
         )  # fmt: skip
         self.ra, self.dec = np.where(good, ra[0] % 360.0, np.nan), np.where(good, dec[0], np.nan)
         east = np.stack([_turn(ra[1] - ra[2]), _turn(ra[3] - ra[4])], axis=-1) * np.cos(np.radians(dec[0]))[:, None]

@@ -276,6 +276,9 @@ _REST = (
     _same("flags_radius", _I32, "", "meta.code", "Flag bits of r20, r50 and r80"),
     _column("calibration", _CODE, "", "meta.ref",
             "What the fluxes were calibrated with: tsField, FLUX20, frame or none", lambda m: m.frame.calibration),
+    _column("astrometry", _CODE, "", "meta.ref",
+            "What turned pixels into ra and dec: asTrans (SDSS's own solution), WCS (the header's) or none",
+            lambda m: m.frame.astrometry),
     _column("profile", _CODE, "", "meta.version;meta.software", "Extraction profile and its hash",
             lambda m: m.profile),
     _column("run_id", _CODE, "", "meta.id;meta.curation", "Airflow's DAG run that measured the source; local where "
@@ -357,7 +360,7 @@ def survey_table(frame: Frame, extraction: Extraction, profile: SurveyProfile, *
     measured = Measured(
         frame,
         table,
-        LocalSky(frame.wcs, *sky_positions(table)),
+        LocalSky(frame.to_sky_by, *sky_positions(table)),
         1.0 if raw else frame.nmgy,
         profile.slug,
         run_id,

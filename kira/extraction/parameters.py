@@ -10,7 +10,7 @@ from kira.extraction.profile import Profile
 class Parameters(Profile):
     """The profile `kira`: what Zhang et al. (2015, 2016) measured, with their numbers as defaults.
 
-    The threshold is in units of the global rms, no pixel is masked but those that are not finite, and errors are of the
+    The threshold is in units of the global rms, no pixel is masked but those without a value, and errors are of the
     background's noise alone.
 
     Parameters

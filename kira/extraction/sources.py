@@ -13,6 +13,7 @@ from kira.extraction.columns import COLUMNS, DETECTION
 from kira.extraction.detection import detect, subtract_background
 from kira.extraction.flags import Flag
 from kira.extraction.measuring import measure_valid
+from kira.extraction.noise import without_value
 from kira.extraction.parameters import Parameters
 from kira.extraction.profile import Profile
 from kira.extraction.survey import measure_survey
@@ -65,8 +66,8 @@ def extract(frame: Frame, profile: Profile) -> Extraction:
     frame : Frame
     profile : Profile
         `Parameters`: as Kira did. Right ascension and declination are added, and errors (background noise alone, the
-        same rms for every pixel), which Kira left at 0; they change none of its other numbers. Pixels that are not
-        finite are masked, no others. `SurveyProfile`: see there.
+        same rms for every pixel), which Kira left at 0; they change none of its other numbers. Pixels that
+        have no value (NaN, or beyond 1e15) are masked, no others. `SurveyProfile`: see there.
 
     Returns
     -------
@@ -101,8 +102,10 @@ def _measure(frame: Frame, profile: Profile) -> tuple[npt.NDArray[np.void], floa
 
 def _measure_kira(frame: Frame, parameters: Parameters) -> tuple[npt.NDArray[np.void], float, float, Buffers]:
     """Measure as Kira did: one noise for all pixels."""
-    finite = np.isfinite(frame.data)
-    mask = None if finite.all() else ~finite
+    unusable = without_value(frame.data)
+    if unusable.all():
+        raise ExtractionFailed("no pixel can be used: all are without a value.")
+    mask = unusable if unusable.any() else None
     background, pixels = subtract_background(frame.data, mask, parameters)
     rms = background.globalrms
     detections, _, limits = detect(pixels, mask, rms, parameters)

@@ -5,6 +5,7 @@ here, and what the headers say is held against the bytes that are there before a
 """
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,18 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from kira.errors import BadFrame
+from kira.frames.astrometry import AsTrans, read_solution
 from kira.frames.contents import CAMERA_CHECKSUMS, Contents, contradiction, header_facts, number
 from kira.frames.frame import COLUMNS, ROWS
 from kira.frames.integrity import FITS_MAGIC, MAX_BYTES
 from kira.frames.noise import SkyGrid
+from kira.frames.structure import CARD, Irregular
 from kira.sdss import FrameId, Service
 
 _HDUS = {Service.DAS: 1, Service.SAS: 4}
+_MOST_LETTERS = 300
+_COUNTS = re.compile(rb"(Z?NAXIS|TFIELDS) *= *\+?0*([0-9]{4,})")
+"""How many axes or columns there are, in a header; 999 are allowed (FITS standard 4.0, 4.4.1 and 7.3.1)."""
 
 
 def read_any(content: bytes, frame_id: FrameId | None, name: str) -> Contents:
@@ -46,6 +52,7 @@ def read_any(content: bytes, frame_id: FrameId | None, name: str) -> Contents:
     if not content.startswith(FITS_MAGIC):
         # astropy would decompress gzip bytes without a word; whether they are whole is for `unpack` to say.
         raise BadFrame(f"{name}: does not begin as plain FITS does.")
+    _hold_counts(content, name)
     try:
         with _open(content) as hdus:
             _hold_headers_against_bytes(hdus, len(content), name)
@@ -59,7 +66,15 @@ def read_any(content: bytes, frame_id: FrameId | None, name: str) -> Contents:
         raise
     except Exception as error:
         # astropy raises OSError, TypeError, ValueError, KeyError, VerifyError and more on damaged input.
-        raise BadFrame(f"{name}: not readable as FITS ({type(error).__name__}: {error}).") from error
+        raise BadFrame(f"{name}: not readable as FITS ({type(error).__name__}: {_in_one_line(error)}).") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    """What a library says, which may hold line ends and bytes of the file, as part of a sentence."""
+    # That of a KeyError is its text in quotation marks.
+    words = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+    text = "".join(letter if letter.isprintable() else "?" for letter in words)
+    return (text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}…").rstrip(".")
 
 
 def _open(content: bytes, *, compressed_images: bool = False) -> Any:
@@ -72,17 +87,20 @@ def _sdss_frame(hdus: Any, frame_id: FrameId, name: str) -> Contents:
     data, finite = _pixels(hdus[0], name)
     for hdu in hdus[1:]:
         _ = hdu.data  # read, so that nothing passes that cannot be read
-    vector = grid = None
+    header = hdus[0].header
+    wcs = _celestial_wcs(header)
+    if wcs is None:
+        raise BadFrame(f"{name}: its header has no celestial coordinates (WCS).")
+    vector = grid = solution = None
     remarks: tuple[str, ...] = ()
     if frame_id.release.service is Service.SAS:
         vector, grid = hdus[1].data.astype(np.float32), _sky_grid(hdus[2].data)
         if grid is None:
             remarks = ("The noise is not known: HDU 2 does not tell how its sky lies on the pixels.",)
-    header = hdus[0].header
-    wcs = _celestial_wcs(header)
-    if wcs is None:
-        raise BadFrame(f"{name}: its header has no celestial coordinates (WCS).")
-    return Contents(data, finite, wcs, header_facts(header, frame_id), number(header, "FLUX20"), vector, grid, remarks)
+        solution, why_not = _solution(hdus[3].data, frame_id, wcs)
+        remarks += why_not
+    facts, flux20 = header_facts(header, frame_id), number(header, "FLUX20")
+    return Contents(data, finite, wcs, facts, flux20, vector, grid, solution, remarks)
 
 
 def _other_image(hdus: Any, name: str) -> Contents:
@@ -109,6 +127,14 @@ def _other_image(hdus: Any, name: str) -> Contents:
 
 def _is_image(hdu: Any) -> bool:
     return bool(hdu.is_image and len(hdu.shape) == 2 and 0 not in hdu.shape)
+
+
+def _hold_counts(content: bytes, name: str) -> None:
+    """Refuse a header with more axes or columns than FITS has: astropy makes a list of so many, and takes hours."""
+    for match in _COUNTS.finditer(content):
+        if match.start() % CARD == 0:
+            said = f"{match[1].decode()} = {match[2].decode()[:20]}"
+            raise BadFrame(f"{name}: a header says {said} where FITS allows 999.")
 
 
 def _hold_headers_against_bytes(hdus: Any, n_bytes: int, name: str) -> None:
@@ -174,6 +200,15 @@ def _sky_grid(table: Any) -> SkyGrid | None:
         return None
     values, x, y = (np.array(table[key][0], dtype=np.float32) for key in ("ALLSKY", "XINTERP", "YINTERP"))
     return SkyGrid(values, x, y) if (x.shape, y.shape) == ((COLUMNS,), (ROWS,)) and SkyGrid.fits(values, x, y) else None
+
+
+def _solution(table: Any, frame_id: FrameId, wcs: WCS) -> tuple[AsTrans | None, tuple[str, ...]]:
+    """The astrometric solution of HDU 3, if it can be used; else why not."""
+    try:
+        return read_solution(lambda name: table[name][0], frame_id.band, wcs, (ROWS, COLUMNS)), ()
+    except (Irregular, KeyError, TypeError, ValueError) as error:
+        why = _in_one_line(error)
+        return None, (f"Positions are by the header's WCS; the solution in HDU 3 was not used: {why}.",)
 
 
 def _pixels(hdu: Any, name: str) -> tuple[npt.NDArray[np.float32], bool]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS
 
+from kira.frames.astrometry import AsTrans
 from kira.frames.noise import SkyGrid
 from kira.sdss import FrameId, Service
 
@@ -50,6 +51,7 @@ class Contents:
         FLUX20 of an fpC's header; NaN where there is none.
     column_calibration : ndarray of float32 or None
     sky_grid : SkyGrid or None
+    solution : AsTrans or None
     remarks : tuple of str
     """
 
@@ -60,6 +62,7 @@ class Contents:
     flux20: float = math.nan
     column_calibration: npt.NDArray[np.float32] | None = None
     sky_grid: SkyGrid | None = None
+    solution: AsTrans | None = None
     remarks: tuple[str, ...] = field(default=())
 
 

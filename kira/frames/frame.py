@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS
 
+from kira.frames.astrometry import AsTrans, Astrometry, to_sky
 from kira.frames.calibration import Calibration
 from kira.frames.noise import NoiseSource, SkyGrid, count_noise, nanomaggy_noise
 from kira.sdss import Band, FrameId
@@ -33,6 +34,9 @@ class Frame:
     wcs : astropy.wcs.WCS or None
         Celestial, ICRS. The centre of the first pixel is (0, 0) with `origin=0`, as SEP counts. None only where `id`
         is None too, and the header has no celestial coordinates.
+    solution : AsTrans or None
+        SDSS's own astrometric solution (HDU 3 of a `frame` file), better than `wcs`, which is a fit to it. None where
+        there is none, or it cannot be used.
     bunit : str
         As the header writes it: `DNs` (to DR7), `nanomaggy` (from DR8), empty where it does not say.
     softbias : float
@@ -80,6 +84,7 @@ class Frame:
     id: FrameId | None
     data: npt.NDArray[np.float32]
     wcs: WCS | None
+    solution: AsTrans | None = None
     bunit: str = ""
     softbias: float = 0.0
     exptime: float = math.nan
@@ -123,10 +128,26 @@ class Frame:
 
     @property
     def pixel_scale(self) -> float:
-        """Side of a pixel at the WCS's reference, arcsec: the square root of its area; NaN without a WCS."""
+        """Side of a pixel, arcsec: the square root of its area; NaN without coordinates.
+
+        In the middle of the frame by SDSS's solution, at its reference by a WCS.
+        """
+        if self.solution is not None:
+            rows, columns = self.shape
+            return self.solution.pixel_scale((columns - 1) / 2, (rows - 1) / 2)
         if self.wcs is None:
             return math.nan
         return math.sqrt(abs(float(np.linalg.det(self.wcs.pixel_scale_matrix)))) * _ARCSEC_PER_DEGREE
+
+    @property
+    def to_sky_by(self) -> WCS | AsTrans | None:
+        """The best that turns pixels into right ascension and declination."""
+        return self.solution or self.wcs
+
+    @property
+    def astrometry(self) -> Astrometry:
+        """What that is."""
+        return "asTrans" if self.solution is not None else "WCS" if self.wcs is not None else "none"
 
     @cached_property
     def noise(self) -> npt.NDArray[np.float32] | None:
@@ -146,8 +167,8 @@ class Frame:
     def sky_positions(
         self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Right ascension and declination (ICRS, degrees) of pixel positions counted from 0; NaN without a WCS."""
-        if self.wcs is None or not len(x):
+        """Right ascension and declination (ICRS, degrees) of pixels counted from 0; NaN without coordinates."""
+        by = self.to_sky_by
+        if by is None or not len(x):
             return np.full(len(x), np.nan), np.full(len(x), np.nan)
-        ra, dec = self.wcs.all_pix2world(x, y, 0)
-        return ra, dec
+        return to_sky(by, x, y)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.wcs import WCS, Wcsprm
 
+from kira.frames.astrometry import AsTrans, read_solution
 from kira.frames.contents import CAMERA_CHECKSUMS, Contents, contradiction, header_facts, number
 from kira.frames.frame import COLUMNS, ROWS
 from kira.frames.noise import SkyGrid
@@ -66,7 +67,8 @@ def read_known_layout(content: bytes, frame_id: FrameId) -> Contents:
     hdus = read_hdus(content)
     primary = hdus[0]
     _hold_primary(primary, frame_id)
-    vector = grid = None
+    vector = grid = solution = None
+    wcs = _celestial_wcs(primary)
     if frame_id.release.service is Service.DAS:
         _expect(len(hdus) == 1 and primary.get("BITPIX") == 16 and primary.get("BZERO") == 32_768)
         data, finite = _counts(primary), True
@@ -74,15 +76,16 @@ def read_known_layout(content: bytes, frame_id: FrameId) -> Contents:
         _expect(len(hdus) == 4 and primary.get("BITPIX") == -32 and primary.get("BZERO", 0) == 0)
         data, finite = _nanomaggies(primary)
         vector, grid = _column_calibration(hdus[1]), _sky_grid(hdus[2])
-        _hold_astrometry(hdus[3], frame_id)
+        solution = _solution(hdus[3], frame_id, wcs)
     return Contents(
         data=data,
         finite=finite,
-        wcs=_celestial_wcs(primary),
+        wcs=wcs,
         facts=header_facts(primary, frame_id),
         flux20=number(primary, "FLUX20"),
         column_calibration=vector,
         sky_grid=grid,
+        solution=solution,
     )
 
 
@@ -169,11 +172,18 @@ def _sky_grid(hdu: Hdu) -> SkyGrid:
     return SkyGrid(grid, x, y)
 
 
-def _hold_astrometry(hdu: Hdu, frame_id: FrameId) -> None:
+def _solution(hdu: Hdu, frame_id: FrameId, wcs: WCS) -> AsTrans:
     table = _table(hdu)
     for name in ("RUN", "CAMCOL", "FIELD"):
         found: Any = table.column(name)
         _expect(found.dtype.kind == "i" and found.shape == (1, 1) and found[0, 0] == getattr(frame_id, name.lower()))
+
+    def value(name: str) -> object:
+        values = table.column(name)
+        _expect(values.shape == (1, 1))
+        return values[0, 0]
+
+    return read_solution(value, frame_id.band, wcs, (ROWS, COLUMNS))
 
 
 def _celestial_wcs(primary: Hdu) -> WCS:

@@ -45,6 +45,7 @@ def read_frame(content: bytes, frame_id: FrameId | None, companions: Companions 
         id=frame_id,
         data=contents.data,
         wcs=contents.wcs,
+        solution=contents.solution,
         column_calibration=contents.column_calibration,
         sky_grid=contents.sky_grid,
         mask=None if contents.finite else ~np.isfinite(contents.data),

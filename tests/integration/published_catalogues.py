@@ -30,7 +30,7 @@ def made_up(
     known: dict[str, Any] = {
         "release": [release] * n, "run": [run] * n, "rerun": [301] * n, "camcol": [camcol] * n, "field": [field] * n,
         "band": band.tolist(), "number": np.arange(n), "ra": ra, "dec": dec, "profile": [PROFILES[kind].slug] * n,
-        "calibration": ["frame"] * n, "run_id": [f"manual__{run}"] * n,
+        "calibration": ["frame"] * n, "astrometry": ["asTrans"] * n, "run_id": [f"manual__{run}"] * n,
         "source_id": (run << 32) + (camcol << 28) + (field << 16) + np.arange(n),
     } | dict(values or {})  # fmt: skip
     columns = []

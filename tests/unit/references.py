@@ -5,7 +5,7 @@
 
 import csv
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,16 @@ RADIUS = 1.2
 
 
 @cache
-def measured(path: Path) -> Any:
+def measured(path: Path, *, by_wcs: bool = False) -> Any:
     frame, _ = read_file(path)
+    if by_wcs:
+        frame = replace(frame, solution=None)
     return to_astropy(survey_table(frame, extract(frame, PROFILE), PROFILE))
 
 
-def dr12(root: Path, band: str) -> Any:
-    return measured(root / f"sas/dr12/boss/photoObj/frames/301/94/1/frame-{band}-000094-1-0012.fits.bz2")
+def dr12(root: Path, band: str, *, by_wcs: bool = False) -> Any:
+    path = root / f"sas/dr12/boss/photoObj/frames/301/94/1/frame-{band}-000094-1-0012.fits.bz2"
+    return measured(path, by_wcs=by_wcs)
 
 
 def stripe82(root: Path, band: str) -> Any:
@@ -54,12 +57,13 @@ def near(t: Any, ra: Any, dec: Any, radius: float = RADIUS) -> Matched:
 
 @dataclass(frozen=True)
 class Compared:
-    """A band against a reference: offsets east and north in arcsec, and magnitudes.
+    """A band against a reference: median distance and offsets in arcsec, and magnitudes.
 
     These are by circle, 1 to 6, and as stars: of all, and of the brighter and the fainter half.
     """
 
     matched: int
+    distance: float
     east: Offset
     north: Offset
     magnitudes: dict[int, Offset]
@@ -67,16 +71,22 @@ class Compared:
     halves: tuple[Offset, Offset]
 
 
-def against_photo_obj(root: Path, band: str) -> Compared:
-    """All objects of S/N above 20 for positions; of these the unsaturated, unflagged stars for magnitudes."""
-    objects, t, number = photo_obj(root), dr12(root, band), BANDS.index(band)
+def against_photo_obj(root: Path, band: str, *, by_wcs: bool = False, of_band: bool = False) -> Compared:
+    """All objects of S/N above 20 for positions; of these the unsaturated, unflagged stars for magnitudes.
+
+    Positions by the header's WCS where so wanted, and against photo's own for the band instead of those for r.
+    """
+    objects, t, number = photo_obj(root), dr12(root, band, by_wcs=by_wcs), BANDS.index(band)
     flux = objects["PSFFLUX"][:, number]
     objects = objects[flux * np.sqrt(objects["PSFFLUX_IVAR"][:, number]) > 20]
     flux, saturated = objects["PSFFLUX"][:, number], objects["FLAGS"][:, number] & (1 << 18)
-    found = near(t, objects["RA"], objects["DEC"])
+    ra, dec = objects["RA"], objects["DEC"]
+    if of_band:
+        ra, dec = ra + objects["OFFSETRA"][:, number] / 3600, dec + objects["OFFSETDEC"][:, number] / 3600
+    found = near(t, ra, dec)
     rows = t[found.index]
     good = found.within & (objects["OBJC_TYPE"] == 6) & (saturated == 0) & (rows["flags"] == 0)
-    return _compared(t, objects["RA"], objects["DEC"], found, rows, 22.5 - 2.5 * np.log10(flux), np.asarray(good))
+    return _compared(t, ra, dec, found, rows, 22.5 - 2.5 * np.log10(flux), np.asarray(good))
 
 
 def against_stripe_82(root: Path, band: str) -> Compared:
@@ -101,7 +111,8 @@ def _compared(t: Any, ra: Any, dec: Any, found: Matched, rows: Any, magnitude: A
     flux, magnitude = np.asarray(rows["flux_star"][good]), np.asarray(magnitude[good])
     bright = magnitude < np.median(magnitude)
     halves = zero_point(flux[bright], magnitude[bright]), zero_point(flux[~bright], magnitude[~bright])
-    return Compared(int(found.within.sum()), east, north, magnitudes, zero_point(flux, magnitude), halves)
+    distance = float(np.median(found.separation[found.within]))
+    return Compared(int(found.within.sum()), distance, east, north, magnitudes, zero_point(flux, magnitude), halves)
 
 
 def lsst_found(root: Path, band: str) -> tuple[int, int]:
@@ -125,16 +136,23 @@ def main(root: Path) -> None:
         print(f"| {one.brighter:g}–{one.fainter:g} | {one.found} | {one.there} | {one.fraction:.1%} |")
     radii = " | ".join(f'{radius:g}"' for radius in PROFILE.apertures[2:])
     for name, compare in (("photoObj", against_photo_obj), ("Stripe 82", against_stripe_82)):
-        print(f"\n| against {name} | matched | east | north | stars | {radii} | star |\n|{'---|' * 10}")
+        print(f"\n| against {name} | matched | distance | east | north | stars | {radii} | star |\n|{'---|' * 11}")
         for band in BANDS:
             one = compare(root, band)
             circles = " | ".join(
                 f"{one.magnitudes[n].median:+.3f} ± {one.magnitudes[n].error:.3f}" for n in range(3, 7)
             )
             print(
-                f"| {band} | {one.matched} | {one.east.median:+.3f} | {one.north.median:+.3f} | "
+                f"| {band} | {one.matched} | {one.distance:.3f} | {one.east.median:+.3f} | {one.north.median:+.3f} | "
                 f"{one.magnitudes[4].number} | {circles} | {one.star.median:+.3f} ± {one.star.error:.3f} |"
             )
+    print("\n| distance to photoObj, by | u | g | r | i | z |\n|---|---|---|---|---|---|")
+    for name, how in (
+        ("the header's WCS, its position", {"by_wcs": True}),
+        ("asTrans, its position", {}),
+        ("asTrans, its position in the band", {"of_band": True}),
+    ):
+        print(f"| {name} | " + " | ".join(f"{against_photo_obj(root, b, **how).distance:.3f}" for b in BANDS) + " |")
     print("\n| LSST stack, S/N > 10 | u | g | r | i | z |\n|---|---|---|---|---|---|")
     parts = [lsst_found(root, band) for band in BANDS]
     print("| found | " + " | ".join(f"{n} of {m} ({n / m:.1%})" for n, m in parts) + " |")

@@ -42,6 +42,7 @@ def assert_same(one: Contents, other: Contents) -> None:
     assert one.data.dtype == other.data.dtype == np.float32
     assert one.finite == other.finite
     assert one.remarks == other.remarks == ()
+    assert one.solution == other.solution
     np.testing.assert_equal(one.facts, other.facts)
     assert {key: type(value) for key, value in one.facts.items()} == {k: type(v) for k, v in other.facts.items()}
     np.testing.assert_equal(one.flux20, other.flux20)

@@ -397,6 +397,17 @@ def test_noise_is_what_gain_and_dark_variance_say(hdus):
     assert background.globalrms == pytest.approx(np.sqrt(sky / detector.gain + detector.dark_variance), rel=0.03)
 
 
+def test_the_astrometric_solution_is_the_truth_s(paths, hdus):
+    """To rounding, where the tangent plane of the header is up to 0.03 pixels off."""
+    name, rows = paths["frame"].name, hdus["photoObj"][1][1]
+    frame = read_frame(unpack(paths["frame"].read_bytes(), name), FrameId.from_file_name(name, DR12, 301))
+    assert (frame.astrometry, frame.remarks) == ("asTrans", ())
+    ra, dec = frame.sky_positions(rows["COLC"][:, 2] - 0.5, rows["ROWC"][:, 2] - 0.5)
+    # photoObj's pixels are float32: 1e-4 pixels are 1e-8 degrees
+    np.testing.assert_allclose(ra, rows["RA"], rtol=0, atol=2e-8)
+    np.testing.assert_allclose(dec, rows["DEC"], rtol=0, atol=2e-8)
+
+
 def test_photoobj_lists_the_truth(hdus, bright):
     rows = hdus["photoObj"][1][1]
     header = hdus["frame"][0][0]

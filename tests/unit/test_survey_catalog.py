@@ -164,12 +164,13 @@ def test_rows_of_a_real_frame(rows: pa.Table, real: Frame) -> None:
     away = drawn_away(measured)
     assert 0 < away.sum() < 0.1 * len(away)
     x, y = (np.where(away, measured[name], measured[f"{name}_win"]) for name in ("x", "y"))
-    ra, dec = real.wcs.all_pix2world(x, y, 0)
+    ra, dec = real.sky_positions(x, y)
     assert SkyCoord(ra, dec, unit="deg").separation(SkyCoord(t["ra"], t["dec"])).arcsec.max() < 1e-6
     good = t["flux_auto"] > 10 * t["fluxerr_auto"]
     assert good.sum() > 200
     assert np.allclose(t["mag_auto"][good], t["mag_auto_pogson"][good], atol=5e-3)
     assert set(t["calibration"]) == {"frame"}
+    assert set(t["astrometry"]) == {"asTrans"}
     assert set(t["profile"]) == {PROFILE.slug}
     assert set(t["run_id"]) == {"a run"}
     assert [parse_source_id(int(i)).number for i in t["source_id"][:3]] == [0, 1, 2]
