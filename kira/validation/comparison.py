@@ -323,14 +323,23 @@ def _points(one: Compared) -> Bools:
 def depth(bins: list[Recovery], fraction: float) -> float:
     """Magnitude at which a fraction of the stars is found, between the centres of two bins.
 
-    From the faintest bin of at least 10 stars in which so many are found; a bright bin with an odd star does not count.
-    NaN where it cannot be told: no bin has so many, or all have.
+    Bins are joined until they hold 10 stars. The fainter of the two is the one behind the faintest bin in which so many
+    are found: a bright bin with an odd star does not count. NaN where it cannot be told: no bin has so many, or all
+    have.
     """
-    filled = [one for one in bins if one.there >= _FEWEST_IN_BIN]
-    good = [i for i, one in enumerate(filled) if one.fraction >= fraction]
-    if not good or good[-1] + 1 == len(filled):
+    joined: list[Recovery] = []
+    for one in bins:
+        if joined and joined[-1].there < _FEWEST_IN_BIN:
+            last = joined.pop()
+            joined.append(Recovery(last.brighter, one.fainter, last.found + one.found, last.there + one.there))
+        else:
+            joined.append(one)
+    if joined and joined[-1].there < _FEWEST_IN_BIN:
+        joined.pop()
+    good = [i for i, one in enumerate(joined) if one.fraction >= fraction]
+    if not good or good[-1] + 1 == len(joined):
         return float("nan")
-    (m0, f0), (m1, f1) = (((one.brighter + one.fainter) / 2, one.fraction) for one in filled[good[-1] : good[-1] + 2])
+    (m0, f0), (m1, f1) = (((one.brighter + one.fainter) / 2, one.fraction) for one in joined[good[-1] : good[-1] + 2])
     return m0 + (f0 - fraction) / (f0 - f1) * (m1 - m0)
 
 

@@ -184,7 +184,9 @@ def read_photo_obj(content: bytes, name: str = "photoObj") -> Reference | None:
     try:
         hdus = read_hdus(content)
         place = (hdus[0].whole("RUN"), hdus[0].whole("CAMCOL"), hdus[0].whole("FIELD"))
-        if len(hdus) < 2 or hdus[1].get("XTENSION") != "BINTABLE":
+        if len(hdus) < 2:
+            raise Irregular("it ends before its table")
+        if hdus[1].get("XTENSION") != "BINTABLE":  # an empty image
             return None
         table = Table(hdus[1])
         if not len(table):
