@@ -16,7 +16,6 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em;
 table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .25em .7em; text-align: left; vertical-align: top;
 border-bottom: 1px solid #ddd } .scroll { overflow-x: auto } .failed { color: #b00020 } .warns { color: #8a5a00 }
 .passed { color: #1b6e34 } .synthetic { background: #fff3c4; padding: .6em 1em } img { max-width: 100%; height: auto }
-.number { text-align: right; font-variant-numeric: tabular-nums }
 """
 _NAMES = {
     "east": 'east ["]', "east_scatter": "scatter", "north": 'north ["]', "north_scatter": "scatter",

@@ -48,7 +48,7 @@ def _default_ranges() -> Mapping[tuple[Service, Band], Ranges]:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """All limits of validation. Where each number comes from: docs/validation.md.
+    """All limits of validation. Where each number comes from: docs/thresholds.md.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class Thresholds:
         Largest fraction of a band's rows that may carry a flag bit, by its name.
     zero_point_columns : tuple of str
         Fluxes (nmgy) or magnitudes that are compared with the reference: the first of them that the catalogue has. Its
-        error is beside it under SDSS's kind of name, fluxerr_... or magerr_....
+        error must be there too: fluxerr_auto of flux_auto, magerr_auto of mag_auto.
     zero_point_magnitudes : mapping of band to tuple of float
         Magnitudes, brightest and faintest, of the reference stars that the zero-point is taken from.
     max_flux_error : float
@@ -95,15 +95,21 @@ class Thresholds:
         How far a source may be from its reference, once the shift is taken off, arcsec.
     min_matches : int
         Fewest reference objects for a judgement; with fewer a check passes, and says so.
-    warn_offset, max_offset : float
-        Median offset on the sky from which there is a warning, and from which it is an error, arcsec.
+    warn_offset : float
+        Median offset on the sky above which there is a warning, arcsec.
+    max_offset : float
+        Median offset above which it is an error, arcsec.
     warn_offset_scatter : float
-        Scatter of the offsets on the sky in one direction (1.4826 median deviations) from which there is a warning,
+        Scatter of the offsets on the sky in one direction (1.4826 median deviations) above which there is a warning,
         arcsec.
-    warn_zero_point, max_zero_point : float
-        Median difference of magnitudes from which there is a warning, and from which it is an error, mag.
-    warn_found, min_found : float
-        Part of the bright reference stars found below which there is a warning, and below which it is an error.
+    warn_zero_point : float
+        Median difference of magnitudes above which there is a warning, mag.
+    max_zero_point : float
+        Median difference above which it is an error, mag.
+    warn_found : float
+        Part of the bright reference stars found below which there is a warning.
+    min_found : float
+        Part found below which it is an error.
     warn_depth : float
         So much brighter than the limit may the magnitude be at which half of the stars are found, mag.
 
