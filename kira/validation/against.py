@@ -1,7 +1,7 @@
 """Checks of a batch against its references: positions, zero-point, what was found, and how deep."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +24,15 @@ class _Fault:
     frame: str | None = None
 
 
-def reference_fields(comparisons: Comparisons) -> Check:
-    """Whether each reference is of the frame that it was given for."""
-    strangers = comparisons.strangers
-    if not strangers:
+def references(comparisons: Comparisons) -> Check:
+    """Whether each reference could be read, and is of the frame that it was given for."""
+    unusable = comparisons.unusable
+    if not unusable:
         n = len(comparisons.frames)
-        return Check("reference_fields", True, f"{n:,} frames have a reference of their own field" if n else _NOTHING)
-    i, name = strangers[0]
-    detail = and_more(f"{name} is of another field, and was not used", len(strangers))
-    return Check("reference_fields", False, detail, Severity.WARNING, str(comparisons.batch.expected[i].frame))
+        return Check("references", True, f"{n:,} frames have a reference" if n else _NOTHING)
+    i, told = unusable[0]
+    detail = and_more(told.rstrip("."), len(unusable))
+    return Check("references", False, detail, Severity.WARNING, str(comparisons.batch.expected[i].frame))
 
 
 def east_north(frames: Iterable[Compared]) -> tuple[Offset, Offset]:
@@ -56,7 +56,7 @@ def astrometry(comparisons: Comparisons) -> Check:
     """Median offset on the sky, of each band and of each frame."""
     limits = comparisons.batch.thresholds
 
-    def size(frames: Iterable[Compared]) -> tuple[float, int, str, float]:
+    def size(frames: Sequence[Compared]) -> tuple[float, int, str, float]:
         east, north = east_north(frames)
         scatter = max(east.scatter, north.scatter)
         text = f'{east.median:+.2f}" east and {north.median:+.2f}" north of the reference ({east.number} sources)'
@@ -79,7 +79,7 @@ def zero_point(comparisons: Comparisons) -> Check:
         return Check("zero_point", True, "the catalogue has no calibrated flux to compare: not judged")
     limits = comparisons.batch.thresholds
 
-    def size(frames: Iterable[Compared]) -> tuple[float, int, str]:
+    def size(frames: Sequence[Compared]) -> tuple[float, int, str]:
         one = zero_point_of(frames)
         text = f"{one.median:+.3f} mag off the reference in {comparisons.column} ({one.number} stars)"
         return abs(one.median), one.number, text
@@ -92,13 +92,31 @@ def found(comparisons: Comparisons) -> Check:
     """Part of the bright stars of the reference that was found, of each band and of each frame."""
     limits = comparisons.batch.thresholds
 
-    def size(frames: Iterable[Compared]) -> tuple[float, int, str]:
+    def size(frames: Sequence[Compared]) -> tuple[float, int, str]:
         got, there = bright_found(tuple(frames))
         missed = 1 - got / there if there else float("nan")
         return missed, there, f"{got:,} of {there:,} stars that should be found are there"
 
     faults, judged = _judge(comparisons, size, 1 - limits.warn_found, 1 - limits.min_found, "")
     return _check("found", faults, judged, f"at least {limits.warn_found:.0%} of the bright stars are found",
+                  comparisons)  # fmt: skip
+
+
+def spurious(comparisons: Comparisons) -> Check:
+    """Part of the sources that the reference does not have, of each band and of each frame: noise.
+
+    No more than a warning: photo itself gave up in crowded fields, and lists a part of what there is.
+    """
+    limits = comparisons.batch.thresholds
+
+    def size(frames: Sequence[Compared]) -> tuple[float, int, str]:
+        known, asked = sum(one.known for one in frames), sum(one.asked for one in frames)
+        unknown = asked - known
+        return unknown / asked if asked else float("nan"), asked, f"{unknown:,} of {asked:,} sources are unknown to it"
+
+    faults, judged = _judge(comparisons, size, limits.warn_spurious, limits.warn_spurious_frame, "")
+    faults = [replace(fault, severity=Severity.WARNING) for fault in faults]
+    return _check("spurious", faults, judged, f"at most {limits.warn_spurious:.0%} of the sources are unknown to it",
                   comparisons)  # fmt: skip
 
 
@@ -117,7 +135,7 @@ def completeness(comparisons: Comparisons) -> Check:
 
 
 def _judge(
-    comparisons: Comparisons, size: Callable[[Iterable[Compared]], tuple[float, int, str]], warn: float, most: float,
+    comparisons: Comparisons, size: Callable[[Sequence[Compared]], tuple[float, int, str]], warn: float, most: float,
     begin: str,
 ) -> tuple[list[_Fault], int]:  # fmt: skip
     """What is off by more than a limit: bands first; and in how many bands and frames that could be told.

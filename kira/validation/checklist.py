@@ -61,8 +61,8 @@ CHECKLIST: tuple[Item, ...] = (
     Item("flagged", "a flag bit stands on no more of a band's sources than is usual", "warning",
          "crowded fields (WINDOW_FAILED), bright stars (SATURATED), a bad CCD (MASKED): look at the frame",
          ("max_flagged",)),
-    Item("reference_fields", "a photoObj or truth is of the frame's own field; one that is not is left aside",
-         "warning", "the mirror has the wrong file under the name: fetch it again"),
+    Item("references", "a reference can be read, and a photoObj or truth is of the frame's own field; else it is left "
+         "aside", "warning", "the mirror has the wrong file under the name: fetch it again"),
     Item("astrometry", "the median offset from the reference, and its scatter",
          "error above `max_offset` for a band, or for many frames; else warning",
          "all bands alike: the WCS, or a reference of another epoch; one band: its header; a scatter: wrong matches",
@@ -76,6 +76,9 @@ CHECKLIST: tuple[Item, ...] = (
          "error below `min_found` for a band, or for many frames; else warning",
          "look at the frame that is named: part of it may be masked, its noise wrong, its coordinates elsewhere",
          ("limits", "bright_margin", "warn_found", "min_found")),
+    Item("spurious", "the part of the sources that a photoObj or truth does not have, at any magnitude",
+         "warning", "noise that is underestimated, a satellite, ghosts of a bright star, or a crowded field in which "
+         "photo gave up: look at the frame that is named", ("warn_spurious", "warn_spurious_frame")),
     Item("completeness", "the magnitude to which half of the reference's stars are found", "warning",
          "bad seeing, a bright sky, clouds, or a threshold that is too high", ("limits", "warn_depth")),
 )  # fmt: skip

@@ -90,10 +90,11 @@ def examine(
         counting.duplicates(batch),
         counting.counted_twice(batch),
         counting.flagged(batch),
-        against.reference_fields(comparisons),
+        against.references(comparisons),
         against.astrometry(comparisons),
         against.zero_point(comparisons),
         against.found(comparisons),
+        against.spurious(comparisons),
         against.completeness(comparisons),
     )
     report = Report(checks, len(expected), table.num_rows, figures(comparisons))

@@ -1,6 +1,6 @@
 """The frames of a batch, each held against its reference: which objects were found, where, and how bright."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -8,11 +8,13 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from kira.catalog.survey import FIRST_PRIMARY, LAST_PRIMARY
+from kira.errors import InvalidInput
 from kira.frames.frame import COLUMNS, ROWS
 from kira.sdss import BANDS, Band
 from kira.validation.batch import Batch
 from kira.validation.reference import Recovery
-from kira.validation.references import EDGE, Reference, References, place_of
+from kira.validation.references import EDGE, Kind, Reference, References, place_of
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -46,6 +48,9 @@ class Compared:
         Magnitude of the catalogue minus that of the reference; NaN where it says nothing of the zero-point.
     bright : numpy.ndarray of bool, shape (n,)
         Stars that should be found: not spoilt, and brighter than the limit by a margin.
+    known, asked : int
+        Sources of the catalogue that the reference has at any magnitude, of those that it was asked for: away from the
+        edges. Both 0 where a reference does not list all that there is.
     """
 
     frame: int
@@ -55,6 +60,8 @@ class Compared:
     north: Floats
     difference: Floats
     bright: Bools
+    known: int
+    asked: int
 
     @property
     def found(self) -> Bools:
@@ -70,15 +77,15 @@ class Comparisons:
     ----------
     batch : Batch
     frames : tuple of Compared
-    strangers : tuple of (int, str)
-        Frames whose reference is of another field, and what it is; it was not used.
+    unusable : tuple of (int, str)
+        Frames whose reference is of another field, or cannot be read, and a sentence about it; it was not used.
     column : str
         Flux or magnitude that was compared; empty where the catalogue has none that is calibrated.
     """
 
     batch: Batch
     frames: tuple[Compared, ...]
-    strangers: tuple[tuple[int, str], ...]
+    unusable: tuple[tuple[int, str], ...]
     column: str
 
     @cached_property
@@ -101,22 +108,26 @@ def compare(batch: Batch, references: References) -> Comparisons:
     ----------
     batch : Batch
     references : mapping or callable
-        Of frames to references.
+        Of frames to references. An `InvalidInput` that a callable raises costs the frame its reference, no more.
     """
     asked = references.get if isinstance(references, Mapping) else references
     column = _column(batch)
-    compared, strangers = [], []
+    compared, unusable = [], []
     for i, expected in enumerate(batch.expected):
-        reference = asked(expected.frame)
+        try:
+            reference = asked(expected.frame)
+        except InvalidInput as error:
+            unusable.append((i, str(error)))
+            continue
         if reference is None:
             continue
         if reference.field not in (None, place_of(expected.frame)):
-            strangers.append((i, reference.name))
+            unusable.append((i, f"{reference.name} is of another field, and was not used"))
             continue
         there = _within(batch, i, reference)
         if there is not None:
             compared.append(_compare(batch, i, there, column))
-    return Comparisons(batch, tuple(compared), tuple(strangers), column)
+    return Comparisons(batch, tuple(compared), tuple(unusable), column)
 
 
 def _column(batch: Batch) -> str:
@@ -186,7 +197,9 @@ def plane(ra: Floats, dec: Floats, middle: tuple[float, float]) -> Floats:
     numpy.ndarray of float64, shape (n, 2)
         East and north, arcsec; NaN beyond the horizon.
     """
-    a, d, d0 = np.radians(ra - middle[0]), np.radians(dec), np.radians(middle[1])
+    finite = np.isfinite(ra) & np.isfinite(dec)
+    a, d = np.radians(np.where(finite, ra - middle[0], np.nan)), np.radians(np.where(finite, dec, np.nan))
+    d0 = np.radians(middle[1])
     depth = np.sin(d0) * np.sin(d) + np.cos(d0) * np.cos(d) * np.cos(a)
     east = np.cos(d) * np.sin(a)
     north = np.cos(d0) * np.sin(d) - np.sin(d0) * np.cos(d) * np.cos(a)
@@ -200,6 +213,7 @@ def _compare(batch: Batch, frame: int, reference: Reference, column: str) -> Com
     bright = reference.counted & (magnitude < limits.limits[band] - limits.bright_margin)
     n = len(reference)
     found, east, north = np.full(n, -1, dtype=np.int64), np.full(n, np.nan), np.full(n, np.nan)
+    known = asked = 0
     if n and len(rows):
         middle = float(reference.ra[0]), float(np.median(reference.dec))
         theirs = plane(reference.ra, reference.dec, middle)
@@ -207,11 +221,26 @@ def _compare(batch: Batch, frame: int, reference: Reference, column: str) -> Com
         shift = _shift(theirs[bright], ours, limits.search_radius)
         which, offset = nearest_of(theirs, ours - shift, limits.match_radius)
         found = np.where(which >= 0, rows[which], -1)
-        known = bright & (which >= 0)
-        east[known], north[known] = (offset + shift)[known].T
+        placed = bright & (which >= 0)
+        east[placed], north[placed] = (offset + shift)[placed].T
+        if reference.kind in _WHOLE and n >= limits.min_matches:
+            inside = _away_from_edges(batch, rows)
+            known = int((nearest_of(ours[inside] - shift, theirs, limits.match_radius)[0] >= 0).sum())
+            asked = int(inside.sum())
     difference = _difference(batch, found, magnitude, band, column)
     difference[~reference.calibrators.get(band, np.zeros(n, dtype=bool))] = np.nan
-    return Compared(frame, reference, found, east, north, difference, bright & reference.is_star)
+    return Compared(frame, reference, found, east, north, difference, bright & reference.is_star, known, asked)
+
+
+_WHOLE = (Kind.PHOTO_OBJ, Kind.TRUTH)
+"""References that list all that there is in a field, also what is faint or extended."""
+
+
+def _away_from_edges(batch: Batch, rows: Ints) -> Bools:
+    """Which sources are in the field's own part of the overlap, of which photoObj tells, and off its columns' edges."""
+    x, y = batch.column("x")[rows], batch.column("y")[rows]
+    inside: Bools = (x > EDGE) & (x < COLUMNS - 1 - EDGE) & (y >= FIRST_PRIMARY) & (y < LAST_PRIMARY)
+    return inside
 
 
 def _difference(batch: Batch, row: Ints, magnitude: Floats, band: Band, column: str) -> Floats:
@@ -220,17 +249,35 @@ def _difference(batch: Batch, row: Ints, magnitude: Floats, band: Band, column: 
     if not column:
         return result
     limits = batch.thresholds
-    value, error = batch.column(column)[row], batch.column(_error_column(column))[row]
+    ours, error = magnitudes(batch, row, column)
     low, high = limits.zero_point_magnitudes[band]
     good = (row >= 0) & (magnitude > low) & (magnitude < high) & (batch.column(_DETECTION[batch.survey])[row] == 0)
-    if column.startswith("flux"):
-        good &= (value > 0) & (error < limits.max_flux_error * value)
-        ours = 22.5 - 2.5 * np.log10(np.where(good, value, 1.0))
-    else:
-        good &= np.isfinite(value) & (error < limits.max_flux_error)
-        ours = value
+    good &= np.isfinite(ours) & (error < limits.max_flux_error)
     result[good] = (ours - magnitude)[good]
     return result
+
+
+def magnitudes(batch: Batch, rows: Ints, column: str) -> tuple[Floats, Floats]:
+    """Magnitudes of some rows by a column of fluxes (nmgy) or of magnitudes, and their errors.
+
+    Parameters
+    ----------
+    batch : Batch
+    rows : numpy.ndarray of int64, shape (n,)
+    column : str
+
+    Returns
+    -------
+    magnitude : numpy.ndarray of float64, shape (n,)
+        NaN where there is none.
+    error : numpy.ndarray of float64, shape (n,)
+        That of a flux relative to it, which for a small one is the same but for a factor of 1.09.
+    """
+    value, error = batch.column(column)[rows], batch.column(_error_column(column))[rows]
+    if not column.startswith("flux"):
+        return value, error
+    positive = np.where(value > 0, value, np.nan)
+    return 22.5 - 2.5 * np.log10(positive), error / positive
 
 
 _DETECTION = {False: "flag_extract", True: "flags"}
@@ -303,7 +350,10 @@ def nearest_of(theirs: Floats, ours: Floats, radius: float) -> tuple[Ints, Float
 
 def recoveries(frames: tuple[Compared, ...], band: Band) -> list[Recovery]:
     """How many of the reference's stars were found, by magnitude in steps of half a magnitude."""
-    magnitude = np.concatenate([one.reference.magnitudes.get(band, np.empty(0))[_points(one)] for one in frames])
+    frames = tuple(one for one in frames if band in one.reference.magnitudes)
+    if not frames:
+        return []
+    magnitude = np.concatenate([one.reference.magnitudes[band][_points(one)] for one in frames])
     found = np.concatenate([one.found[_points(one)] for one in frames])
     known = np.isfinite(magnitude)
     magnitude, found = magnitude[known], found[known]
@@ -346,3 +396,9 @@ def depth(bins: list[Recovery], fraction: float) -> float:
 def bright_found(frames: tuple[Compared, ...]) -> tuple[int, int]:
     """How many of the bright stars were found, and how many there are."""
     return sum(int((one.bright & one.found).sum()) for one in frames), sum(int(one.bright.sum()) for one in frames)
+
+
+def spurious_part(frames: Sequence[Compared]) -> float:
+    """Part of the sources that their references do not have; NaN where none was asked for."""
+    asked = sum(one.asked for one in frames)
+    return 1 - sum(one.known for one in frames) / asked if asked else float("nan")

@@ -11,7 +11,7 @@ from kira.extraction.flags import Flag
 from kira.sdss import BANDS, Band
 from kira.validation.against import east_north, zero_point_of
 from kira.validation.batch import Batch
-from kira.validation.comparison import Comparisons, bright_found, depth, recoveries
+from kira.validation.comparison import Comparisons, bright_found, depth, recoveries, spurious_part
 
 DOUBTFUL = (
     Flag.TRUNCATED | Flag.DEBLEND_OVERFLOW | Flag.SINGULAR | Flag.NOT_MEASURED | Flag.SATURATED | Flag.MASKED
@@ -48,6 +48,8 @@ class BandFigures:
     zero_point_stars : int
     bright, bright_found : int
         Stars of the reference that should be found, and those that were.
+    spurious : float or None
+        Part of the sources that the reference, a photoObj or a truth, does not have.
     depth_95, depth_50 : float or None
         Magnitudes at which 95 and 50 % of the reference's stars are found.
     """
@@ -72,6 +74,7 @@ class BandFigures:
     zero_point_stars: int = 0
     bright: int = 0
     bright_found: int = 0
+    spurious: float | None = None
     depth_95: float | None = None
     depth_50: float | None = None
 
@@ -101,7 +104,7 @@ def _of_band(comparisons: Comparisons, batch: Batch, band: Band, k: int) -> Band
             "north": _plain(north.median), "north_scatter": _plain(north.scatter),
             "zero_point": _plain(zero.median), "zero_point_scatter": _plain(zero.scatter),
             "zero_point_column": comparisons.column, "zero_point_stars": zero.number,
-            "bright": there, "bright_found": got,
+            "bright": there, "bright_found": got, "spurious": _plain(spurious_part(compared)),
             "depth_95": _plain(depth(bins, 0.95)), "depth_50": _plain(depth(bins, 0.5)),
         }  # fmt: skip
     return BandFigures(

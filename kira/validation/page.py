@@ -22,7 +22,7 @@ _NAMES = {
     "zero_point": "zero-point [mag]", "zero_point_scatter": "scatter", "zero_point_column": "of", "depth_95": "95 % to",
     "depth_50": "50 % to", "sources_per_frame": "a frame", "not_finite": "no flux",
 }  # fmt: skip
-_PARTS = {"flagged", "not_finite"}
+_PARTS = {"flagged", "not_finite", "spurious"}
 
 
 def page(validation: Validation, title: str, *, synthetic: bool = False) -> str:

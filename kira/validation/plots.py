@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from kira.extraction.flags import Flag
 from kira.sdss import BANDS, Band
 from kira.validation.batch import Batch
-from kira.validation.comparison import Compared, Comparisons, nearest_of, plane, recoveries
+from kira.validation.comparison import Compared, Comparisons, magnitudes, nearest_of, plane, recoveries
 
 Floats = npt.NDArray[np.float64]
 
@@ -127,9 +127,9 @@ def _zero_points(comparisons: Comparisons) -> tuple[Figure, str] | None:
     some, limits = False, comparisons.batch.thresholds
     for axis, (band, frames) in zip(axes[0], bands.items(), strict=True):
         difference = _joined(frames, lambda one: one.difference)
-        magnitude = _joined(frames, lambda one, band=band: one.reference.magnitudes[band])  # type: ignore[misc]
-        good = np.isfinite(difference)
-        difference, magnitude = difference[good], magnitude[good]
+        compared = [one.reference.magnitudes[band][np.isfinite(one.difference)] for one in frames
+                    if np.isfinite(one.difference).any()]  # fmt: skip
+        magnitude, difference = np.concatenate(compared), difference[np.isfinite(difference)]
         median = float(np.median(difference))
         (x, y), chosen = _some(magnitude, difference)
         some |= chosen
@@ -219,7 +219,7 @@ def star_colours(comparisons: Comparisons) -> tuple[Floats, Floats]:
         Empty where there are not the three bands of any field, or no magnitudes.
     """
     batch = comparisons.batch
-    name, empty = _star_flux(comparisons), np.empty(0)
+    name, empty = comparisons.column, np.empty(0)
     if not name:
         return empty, empty
     fields: dict[tuple[object, ...], dict[str, int]] = defaultdict(dict)
@@ -232,11 +232,6 @@ def star_colours(comparisons: Comparisons) -> tuple[Floats, Floats]:
     return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
 
 
-def _star_flux(comparisons: Comparisons) -> str:
-    """The flux of which colours are made: the one that is compared, if it is a flux."""
-    return comparisons.column if comparisons.column.startswith("flux") else ""
-
-
 def _colours_of(batch: Batch, bands: dict[str, int], name: str) -> tuple[Floats, Floats]:
     stars = {band: _stars(batch, bands[band], name) for band in "gri"}
     if any(not len(rows) for rows in stars.values()):
@@ -247,17 +242,20 @@ def _colours_of(batch: Batch, bands: dict[str, int], name: str) -> tuple[Floats,
     which = {band: nearest_of(on_plane["r"], on_plane[band], batch.thresholds.match_radius)[0] for band in "gi"}
     both = (which["g"] >= 0) & (which["i"] >= 0)
     rows = {"r": stars["r"][both], **{band: stars[band][which[band][both]] for band in "gi"}}
-    magnitude = {band: -2.5 * np.log10(batch.column(name)[chosen]) for band, chosen in rows.items()}
+    magnitude = {band: magnitudes(batch, chosen, name)[0] for band, chosen in rows.items()}
     return magnitude["g"] - magnitude["r"], magnitude["r"] - magnitude["i"]
 
 
 def _stars(batch: Batch, frame: int, name: str) -> npt.NDArray[np.int64]:
-    rows: npt.NDArray[np.int64] = batch.rows_of(frame)
-    flux, error = batch.column(name)[rows], batch.column(name.replace("flux", "fluxerr", 1))[rows]
-    good = (flux > 0) & (error < _STAR_ERROR * flux) & ((batch.flags[rows] & int(~Flag.MERGED & ~Flag.NEIGHBOURS)) == 0)
+    """Rows of a frame that are bright points without flags, other than those of blends."""
+    rows = batch.rows_of(frame)
+    magnitude, error = magnitudes(batch, rows, name)
+    good = np.isfinite(magnitude) & (error < _STAR_ERROR)
+    good &= (batch.flags[rows] & int(~Flag.MERGED & ~Flag.NEIGHBOURS)) == 0
     if batch.survey:
         good &= batch.column("point_like")[rows] > _POINT_LIKE
-    return rows[np.flatnonzero(good)]
+    chosen: npt.NDArray[np.int64] = rows[np.flatnonzero(good)]
+    return chosen
 
 
 def _by_frame(comparisons: Comparisons) -> tuple[Figure, str] | None:

@@ -110,6 +110,10 @@ class Thresholds:
         Part of the bright reference stars found below which there is a warning.
     min_found : float
         Part found below which it is an error.
+    warn_spurious : float
+        Part of the sources that are unknown to a photoObj or a truth above which there is a warning.
+    warn_spurious_frame : float
+        The same for a single frame.
     warn_depth : float
         So much brighter than the limit may the magnitude be at which half of the stars are found, mag.
 
@@ -155,6 +159,8 @@ class Thresholds:
     max_zero_point: float = 0.2
     warn_found: float = 0.9
     min_found: float = 0.5
+    warn_spurious: float = 0.3
+    warn_spurious_frame: float = 0.6
     warn_depth: float = 1.2
 
     def __post_init__(self) -> None:
@@ -166,9 +172,10 @@ class Thresholds:
                 if isinstance(value, str) or not value or not all(isinstance(text, str) for text in value):
                     raise InvalidInput(f"{one.name}: {value!r} is not a list of names of columns.")
                 object.__setattr__(self, one.name, tuple(value))
-        for warn, most in (("warn_offset", "max_offset"), ("warn_zero_point", "max_zero_point")):
-            if getattr(self, warn) > getattr(self, most):
-                raise InvalidInput(f"{warn}: {getattr(self, warn)} is above {most}, {getattr(self, most)}.")
+        for name in ("offset", "zero_point"):
+            warn, most = getattr(self, f"warn_{name}"), getattr(self, f"max_{name}")
+            if warn > most:
+                raise InvalidInput(f"warn_{name}: {warn} is above max_{name}, {most}.")
         if self.min_found > self.warn_found:
             raise InvalidInput(f"warn_found: {self.warn_found} is below min_found, {self.min_found}.")
 

@@ -16,12 +16,12 @@ from kira.sdss import FrameId
 from kira.validation import Check, Report, Severity, Thresholds, examine, validate
 from kira.validation.comparison import depth, nearest_of, plane
 from kira.validation.figures import BandFigures
-from kira.validation.plots import star_colours
+from kira.validation.plots import plots, star_colours
 from kira.validation.reference import Recovery, match
 from kira.validation.references import Reference, read_catalogue, read_photo_obj, read_truth
 
 WARNING, ERROR = Severity.WARNING, Severity.ERROR
-AGAINST = ["reference_fields", "astrometry", "zero_point", "found", "completeness"]
+AGAINST = ["references", "astrometry", "zero_point", "found", "spurious", "completeness"]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def of_band(report: Report, band: str) -> BandFigures:
 def test_a_real_field_against_its_photo_obj(shared_sdss: Path, photo_obj: Reference, profile: str) -> None:
     table, expected = real(shared_sdss, FIELD, profile)
     report = validate(table, expected, references=lambda _: photo_obj)
-    assert report.sentence() == f"All 20 checks passed (5 frames, {table.num_rows:,} sources)."
+    assert report.sentence() == f"All 21 checks passed (5 frames, {table.num_rows:,} sources)."
     assert [one.band for one in report.figures] == list("ugriz")
     for one in report.figures:
         assert one.reference == "photoObj-000094-1-0012 (1 frame)"
@@ -269,6 +269,28 @@ def test_a_frame_among_its_neighbours(red: Batch, broken: int, severity: Severit
     assert failures(validate(*few)) == {("number_counts", severity)}
 
 
+def test_noise_is_not_known_to_the_reference(red: Batch, photo_obj: Reference) -> None:
+    """Four times as many detections, at random places: of a single frame no neighbour tells that they are too many."""
+    table, expected = red
+    rng = np.random.default_rng(1)
+    noise = pa.concat_tables([table] * 4).combine_chunks()
+    noise = with_column(noise, "x", lambda v: rng.uniform(0, 2047, len(v)))
+    noise = with_column(noise, "y", lambda v: rng.uniform(0, 1488, len(v)))
+    for name in ("ra", "dec"):
+        noise = with_column(noise, name, lambda v: rng.uniform(v.min(), v.max(), len(v)))
+    batch = numbered(pa.concat_tables([table, noise]).combine_chunks(), expected)
+    report = validate(*batch, references=lambda _: photo_obj)
+    assert ("spurious", WARNING) in failures(report)
+    assert {name for name, _ in failures(report)} <= {"spurious", "duplicates"}  # some fall on each other
+    assert 0.7 < (of_band(report, "r").spurious or 0) < 0.85
+
+
+def test_a_catalogue_does_not_list_all_there_is(shared_sdss: Path, stripe_82: Reference) -> None:
+    report = validate(*real(shared_sdss, EQUATOR[2:3]), references=lambda _: stripe_82)
+    assert of_band(report, "r").spurious is None
+    assert check(report, "spurious").passed
+
+
 def test_few_neighbours_are_no_judgement(red: Batch) -> None:
     thin = kept(strip(red, 4), lambda t: (t["field"].to_numpy() > 12) | (t["number"].to_numpy() < 10))
     assert not validate(*thin).failed
@@ -277,11 +299,46 @@ def test_few_neighbours_are_no_judgement(red: Batch) -> None:
 def test_the_photo_obj_of_another_field(red: Batch, photo_obj: Reference) -> None:
     """It says nothing of the catalogue: a caveat, and nothing is judged by it."""
     report = validate(*red, references=lambda _: replace(photo_obj, field=(94, 1, 13)))
-    assert failures(report) == {("reference_fields", WARNING)}
+    assert failures(report) == {("references", WARNING)}
     assert report.caveats == (
-        f"Check reference_fields warns on {FIELD[2]}: photoObj-000094-1-0012 is of another field, and was not used.",
+        f"Check references warns on {FIELD[2]}: photoObj-000094-1-0012 is of another field, and was not used.",
     )
     assert of_band(report, "r").matched == 0
+
+
+def test_a_reference_that_cannot_be_read(red: Batch) -> None:
+    def broken(frame: FrameId) -> Reference | None:
+        return read_photo_obj(b"<html>", f"photoObj of {frame}")
+
+    report = validate(*red, references=broken)
+    assert failures(report) == {("references", WARNING)}
+    assert f"photoObj of {FIELD[2]} cannot be read" in report.caveats[0]
+
+
+def test_a_reference_without_the_band(field: Batch, photo_obj: Reference) -> None:
+    """And one that has it, for another frame of the same band."""
+    without = replace(photo_obj, magnitudes={"r": photo_obj.magnitudes["r"]}, calibrators={})
+    table, expected = field
+    report = validate(table, expected, references=lambda _: without)
+    assert not report.failed
+    assert (of_band(report, "g").bright, of_band(report, "g").zero_point_stars) == (0, 0)
+    table, expected = strip(field, 2)
+    references = {
+        e.frame: replace(without if e.frame.field == 13 else photo_obj, field=(94, 1, e.frame.field)) for e in expected
+    }
+    found = examine(table, expected, references=references)
+    assert of_band(found.report, "g").zero_point_stars > 40
+    assert found.comparisons is not None
+    assert "Zero-point against magnitude" in plots(found.comparisons)
+
+
+def test_coordinates_that_are_no_numbers(red: Batch, photo_obj: Reference, stripe_82: Reference) -> None:
+    table, expected = red
+    for value in (np.nan, np.inf, 1e300):
+        broken = with_column(table, "dec", lambda v, value=value: np.full(len(v), value))
+        for reference in (photo_obj, stripe_82):
+            report = validate(broken, expected, references=lambda _, reference=reference: reference)
+            assert ("coordinates", ERROR) in failures(report)
 
 
 def test_a_frame_whose_coordinates_are_elsewhere(red: Batch, photo_obj: Reference) -> None:

@@ -59,7 +59,7 @@ class _Page(HTMLParser):
 def test_what_is_on_the_page(validation: Validation) -> None:
     text = page(validation, "batch 7")
     assert text.startswith("<!doctype html>")
-    assert "All 20 checks passed (5 frames" in text
+    assert "All 21 checks passed (5 frames" in text
     names = re.findall(r"<h2>([^<]*)</h2>", text)
     assert set(names) == {"Numbers by band", "Checks", *ALL}
     for check in validation.report.checks:

@@ -114,7 +114,7 @@ def main(root: Path) -> None:
     spec = SampleSpec(fields=3, releases=(Release(12),))
     truth = truth_bytes(spec, spec.camcols[0])
     print("| profile | frames | band | sources | east, north [\"] | scatter | zero-point | stars | bright stars found "
-          "| 95 % to | 50 % to |\n" + "|---" * 11 + "|")  # fmt: skip
+          "| unknown | 95 % to | 50 % to |\n" + "|---" * 12 + "|")  # fmt: skip
     flagged = [
         "| profile | frames | twins within 1 px | " + " | ".join(Thresholds().max_flagged) + " |",
         "|---" * 10 + "|",
@@ -144,6 +144,7 @@ def _print(profile: str, name: str, batch: Batch, references: References) -> Non
         if f.reference:
             print(f"| {profile} | {name} | {f.band} | {f.sources} | {east}, {north} | {spread} | "
                   f"{number(f.zero_point, '+.3f')} | {f.zero_point_stars} | {f.bright_found} of {f.bright} | "
+                  f"{number(f.spurious, '.1%')} | "
                   f"{number(f.depth_95, '.2f')} | {number(f.depth_50, '.2f')} |", flush=True)  # fmt: skip
 
 
