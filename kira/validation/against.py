@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from kira.sdss import Band
 from kira.validation.comparison import Compared, Comparisons, bright_found, depth, recoveries
 from kira.validation.counting import and_more, few
 from kira.validation.reference import Offset, offset
@@ -150,7 +149,7 @@ def _judge(
             judged += 1
             if not value <= warn:
                 severity = Severity.WARNING if value <= most else Severity.ERROR
-                faults.append(_Fault(_of_band(begin, band, text), severity, _name(comparisons, frames[0])))
+                faults.append(_Fault(f"in {band} {begin}{text}", severity, _name(comparisons, _worst(frames, size))))
     seen = 0
     for one in comparisons.frames:
         value, number, text = size([one])
@@ -165,8 +164,11 @@ def _judge(
     return faults, judged
 
 
-def _of_band(begin: str, band: Band, text: str) -> str:
-    return f"in {band} {begin}{text}"
+def _worst(
+    frames: Sequence[Compared], size: Callable[[Sequence[Compared]], tuple[float, int, str]]
+) -> Compared:  # fmt: skip
+    """The frame that is off most."""
+    return max(frames, key=lambda one: float(np.nan_to_num(size([one])[0], nan=-1.0)))
 
 
 def _name(comparisons: Comparisons, one: Compared) -> str:

@@ -361,6 +361,18 @@ def test_one_frame_of_many_that_is_off_is_a_caveat(red: Batch, photo_obj: Refere
     assert not {name for name, _ in failures(report)} & {"found", "zero_point"}
 
 
+def test_a_band_that_is_off_names_its_worst_frame(red: Batch, photo_obj: Reference) -> None:
+    table, expected = strip(red, 3)
+    step = np.array([0.2, 2.5, 1.5])[table["field"].to_numpy() - 12]
+    report = validate(
+        with_column(table, "dec", lambda v: v + step / 3600), expected,
+        references={e.frame: replace(photo_obj, field=(94, 1, e.frame.field)) for e in expected},
+    )  # fmt: skip
+    assert ("astrometry", ERROR) in failures(report)
+    assert check(report, "astrometry").frame == FIELD[2].replace("0012", "0013")
+    assert "+1.5" in check(report, "astrometry").detail  # the median of the three
+
+
 def test_sources_that_two_fields_count(sample: Batch, truth: Callable[[FrameId], Reference]) -> None:
     table, expected = sample
     everything = with_column(table, "primary", lambda v: np.ones(len(v), dtype=bool))
