@@ -18,9 +18,11 @@ border-bottom: 1px solid #ddd } .scroll { overflow-x: auto } .failed { color: #b
 .passed { color: #1b6e34 } .synthetic { background: #fff3c4; padding: .6em 1em } img { max-width: 100%; height: auto }
 """
 _NAMES = {
-    "east": 'east ["]', "east_scatter": "scatter", "north": 'north ["]', "north_scatter": "scatter",
-    "zero_point": "zero-point [mag]", "zero_point_scatter": "scatter", "zero_point_column": "of", "depth_95": "95 % to",
-    "depth_50": "50 % to", "sources_per_frame": "a frame", "not_finite": "no flux",
+    "sources_per_frame": "sources a frame", "not_finite": "without a flux", "east": 'east ["]', "north": 'north ["]',
+    "east_scatter": 'its scatter ["]', "north_scatter": 'its scatter ["]', "matched": "sources of these offsets",
+    "zero_point": "zero-point [mag]", "zero_point_scatter": "its scatter [mag]", "zero_point_column": "it is of",
+    "zero_point_stars": "stars of it", "bright": "stars that should be found", "bright_found": "of them found",
+    "spurious": "unknown to the reference", "depth_95": "95 % found to [mag]", "depth_50": "50 % found to [mag]",
 }  # fmt: skip
 _PARTS = {"flagged", "not_finite", "spurious"}
 
@@ -69,10 +71,10 @@ def _caveats(caveats: Sequence[str]) -> str:
 
 
 def _figures(figures: Sequence[BandFigures]) -> str:
-    names = [one.name for one in fields(BandFigures)]
+    names = [one.name for one in fields(BandFigures) if one.name != "band"]
     shown = [name for name in names if any(getattr(one, name) not in (None, "") for one in figures)]
-    rows = [[_value(name, getattr(one, name)) for name in shown] for one in figures]
-    return _table([_NAMES.get(name, name.replace("_", " ")) for name in shown], rows)
+    rows = [[_NAMES.get(name, name), *(_value(name, getattr(one, name)) for one in figures)] for name in shown]
+    return _table(["", *(one.band for one in figures)], rows)
 
 
 def _value(name: str, value: Any) -> str:
