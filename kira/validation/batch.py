@@ -8,12 +8,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kira.catalog.kinds import is_survey
 from kira.errors import InvalidInput
 from kira.sdss import BANDS, FrameId, Release
 from kira.validation.thresholds import Thresholds
 
 # Bits that each part of an identity takes in a frame's key; release is on top. 5 + 20 + 14 + 3 + 14 + 3 = 59 bits.
 _KEY_PARTS = (("run", 20), ("rerun", 14), ("camcol", 3), ("field", 14), ("band", 3))
+
+_FLAGS = {
+    False: ("flag_extract", "flag_circle", "flag_kron", "flag_ellipse"),
+    True: ("flags", "flags_win", "flags_auto"),
+}
+"""Columns of flag bits, by whether the catalogue is of kind `survey`."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +51,49 @@ class Batch:
     thresholds: Thresholds
 
     def column(self, name: str) -> npt.NDArray[np.float64]:
-        """Values of a column that is a number."""
-        values: npt.NDArray[np.float64] = self.table[name].to_numpy()
+        """Values of a column that is a number, read once."""
+        if name not in self._columns:
+            self._columns[name] = self.table[name].to_numpy()
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, npt.NDArray[np.float64]]:
+        return {}
+
+    @cached_property
+    def survey(self) -> bool:
+        """Whether the catalogue is of kind `survey`."""
+        return is_survey(self.table.schema)
+
+    @cached_property
+    def flags(self) -> npt.NDArray[np.int64]:
+        """All flag bits of each source, whichever part of it they are of."""
+        names = _FLAGS[self.survey]
+        values = np.zeros(self.table.num_rows, dtype=np.int64)
+        for name in names:
+            values |= self.column(name).astype(np.int64)
         return values
+
+    @cached_property
+    def bands(self) -> npt.NDArray[np.int64]:
+        """Band of each expected frame, as its place in u g r i z."""
+        return np.array([BANDS.index(e.frame.band) for e in self.expected], dtype=np.int64)
+
+    @cached_property
+    def row_bands(self) -> npt.NDArray[np.int64]:
+        """Band of each row, as its place in u g r i z; -1 where its frame is not expected."""
+        return np.where(self.index >= 0, np.append(self.bands, -1)[self.index], -1)
+
+    @cached_property
+    def _order(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Rows in the order of their frames, and where each frame begins among them, with the end of the last."""
+        order = np.argsort(self.index, kind="stable")
+        return order, np.searchsorted(self.index[order], np.arange(len(self.expected) + 1))
+
+    def rows_of(self, frame: int) -> npt.NDArray[np.int64]:
+        """Rows of an expected frame, by its place in `expected`."""
+        order, begins = self._order
+        return order[begins[frame] : begins[frame + 1]]
 
     @cached_property
     def index(self) -> npt.NDArray[np.int64]:

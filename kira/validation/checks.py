@@ -1,16 +1,21 @@
 """Checks of a batch: what extraction said, held against the rows of the table. Pure, and vectorised over rows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kira.catalog.kinds import expected_schema, is_survey
+from kira.catalog.kinds import expected_schema
 from kira.frames.frame import COLUMNS, ROWS
 from kira.sdss import FrameId
+from kira.validation import against, counting
 from kira.validation.batch import Batch, ExpectedFrame
+from kira.validation.comparison import Comparisons, compare
+from kira.validation.figures import figures
+from kira.validation.references import Reference, References
 from kira.validation.report import Check, Report, Severity
 from kira.validation.thresholds import Thresholds
 
@@ -18,7 +23,25 @@ _FLUXES = {False: ("flux_circle", "kron_radius", "flux_ellipse"), True: ("flux_i
 """Columns that have a number in nearly every row, by whether the catalogue is of kind `survey`."""
 
 
-def validate(table: pa.Table, expected: Sequence[ExpectedFrame], thresholds: Thresholds | None = None) -> Report:
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """A report, and what it was made from: for plots.
+
+    Parameters
+    ----------
+    report : Report
+    comparisons : Comparisons or None
+        With the batch; None where the schema is wrong.
+    """
+
+    report: Report
+    comparisons: Comparisons | None
+
+
+def validate(
+    table: pa.Table, expected: Sequence[ExpectedFrame], thresholds: Thresholds | None = None,
+    references: References | Sequence[tuple[FrameId, Reference]] = (),
+) -> Report:  # fmt: skip
     """Check a batch.
 
     Parameters
@@ -28,28 +51,54 @@ def validate(table: pa.Table, expected: Sequence[ExpectedFrame], thresholds: Thr
     expected : sequence of ExpectedFrame
         Every frame whose outcome is a finished extraction, also those with no sources.
     thresholds : Thresholds, optional
+    references : mapping, callable or sequence of pairs, optional
+        The reference of each frame, see `kira.validation.references`. A callable is asked for each frame once, in the
+        order of `expected`, and returns None where there is none.
 
     Returns
     -------
     Report
         With the check of the schema alone where that fails: the others would not know what they read.
     """
+    return examine(table, expected, thresholds, references).report
+
+
+def examine(
+    table: pa.Table, expected: Sequence[ExpectedFrame], thresholds: Thresholds | None = None,
+    references: References | Sequence[tuple[FrameId, Reference]] = (),
+) -> Validation:  # fmt: skip
+    """Check a batch as `validate` does, and keep what `kira.validation.page` draws."""
     schema = _schema(table)
-    checks = [schema]
-    if schema.passed:
-        batch = Batch(table, tuple(expected), thresholds or Thresholds())
-        checks += [
-            _expected_once(batch),
-            _unexpected_frames(batch),
-            _row_counts(batch),
-            _numbers(batch),
-            _positions(batch),
-            _coordinates(batch),
-            _finite_fluxes(batch),
-            _noise(batch),
-            _ranges(batch),
-        ]
-    return Report(tuple(checks), frames=len(expected), sources=table.num_rows)
+    if not schema.passed:
+        return Validation(Report((schema,), frames=len(expected), sources=table.num_rows), None)
+    batch = Batch(table, tuple(expected), thresholds or Thresholds())
+    known = references if callable(references) or isinstance(references, Mapping) else dict(references)
+    comparisons = compare(batch, known)
+    checks = (
+        schema,
+        _expected_once(batch),
+        _unexpected_frames(batch),
+        _row_counts(batch),
+        _numbers(batch),
+        _positions(batch),
+        _coordinates(batch),
+        _finite_fluxes(batch),
+        counting.unmeasured(batch),
+        _noise(batch),
+        _ranges(batch),
+        counting.number_counts(batch),
+        counting.duplicates(batch),
+        counting.counted_twice(batch),
+        counting.flagged(batch),
+        against.references(comparisons),
+        against.astrometry(comparisons),
+        against.zero_point(comparisons),
+        against.found(comparisons),
+        against.spurious(comparisons),
+        against.completeness(comparisons),
+    )
+    report = Report(checks, len(expected), table.num_rows, figures(comparisons))
+    return Validation(report, comparisons)
 
 
 def _schema(table: pa.Table) -> Check:
@@ -86,7 +135,7 @@ def _row_counts(batch: Batch) -> Check:
     if len(bad):
         i = int(bad[0])
         detail = f"{int(batch.counts[i]):,} rows where extraction found {int(said[i]):,} sources"
-        return Check("row_counts", False, _and_more(detail, len(bad)), frame=str(batch.expected[i].frame))
+        return Check("row_counts", False, counting.and_more(detail, len(bad)), frame=str(batch.expected[i].frame))
     return Check("row_counts", True, "every frame has as many rows as extraction found sources")
 
 
@@ -123,12 +172,12 @@ def _all_rows(batch: Batch, name: str, good: npt.NDArray[np.bool_], columns: tup
     row, frame = batch.first_row(~good)
     values = ", ".join(f"{c} {batch.table[c][row].as_py():.6g}" for c in columns)
     detail = f"source {batch.table['number'][row].as_py()} ({values}) {fault}"
-    return Check(name, False, _and_more(detail, int((~good).sum()), "row"), frame=frame)
+    return Check(name, False, counting.and_more(detail, int((~good).sum()), "row"), frame=frame)
 
 
 def _finite_fluxes(batch: Batch) -> Check:
     allowed = batch.thresholds.max_not_finite
-    for column in _FLUXES[is_survey(batch.table.schema)]:
+    for column in _FLUXES[batch.survey]:
         bad = ~np.isfinite(batch.column(column))
         fraction = float(bad.mean()) if len(bad) else 0.0
         if fraction > allowed:
@@ -158,14 +207,6 @@ def _ranges(batch: Batch) -> Check:
     if not bad:
         return Check("ranges", True, "background and rms of every frame are in the range of their band")
     # One odd frame must not hold back the others, however small the batch.
-    few = len(bad) <= max(1, batch.thresholds.max_out_of_range * len(batch.expected))
     first, detail = bad[0]
-    severity = Severity.WARNING if few else Severity.ERROR
-    return Check("ranges", False, _and_more(detail, len(bad)), severity, str(first.frame))
-
-
-def _and_more(detail: str, number: int, what: str = "frame") -> str:
-    if number == 1:
-        return detail
-    others = number - 1
-    return f"{detail}, and {others:,} {what}{'' if others == 1 else 's'} more"
+    severity = Severity.WARNING if counting.few(batch, len(bad), len(batch.expected)) else Severity.ERROR
+    return Check("ranges", False, counting.and_more(detail, len(bad)), severity, str(first.frame))

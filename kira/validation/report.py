@@ -1,8 +1,13 @@
 """What validation found: checks, and the one sentence that a person reads."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kira.validation.figures import BandFigures
 
 
 class Severity(StrEnum):
@@ -47,11 +52,14 @@ class Report:
         In the order in which they ran.
     frames, sources : int
         How many frames were expected, and how many rows the table has.
+    figures : tuple of BandFigures, optional
+        What was measured, by band; empty where the schema is wrong.
     """
 
     checks: tuple[Check, ...]
     frames: int
     sources: int
+    figures: "tuple[BandFigures, ...]" = ()
 
     @property
     def ok(self) -> bool:
@@ -65,20 +73,38 @@ class Report:
             sorted((c for c in self.checks if not c.passed), key=lambda check: check.severity is Severity.WARNING)
         )
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """A sentence for each check that warns: what a reader of the catalogue should know."""
+        return tuple(_said(check) for check in self.failed if check.severity is Severity.WARNING)
+
     def sentence(self) -> str:
         """Say in one sentence how it went, naming the first failing check and frame."""
         batch = f"{_count(self.frames, 'frame')}, {_count(self.sources, 'source')}"
         if not self.failed:
             return f"All {len(self.checks)} checks passed ({batch})."
-        first = self.failed[0]
-        verb = "failed" if first.severity is Severity.ERROR else "warns"
-        where = f" on {first.frame}" if first.frame else ""
         more = f"; {_count(len(self.failed) - 1, 'other check')} did not pass" if len(self.failed) > 1 else ""
-        return f"Check {first.name} {verb}{where}: {first.detail}{more} ({batch})."
+        return f"{_said(self.failed[0], end='')}{more} ({batch})."
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values, for JSON."""
-        return {"ok": self.ok, "sentence": self.sentence(), **asdict(self)}
+        """Everything as plain values, for JSON; what is not a number is None."""
+        values = {"ok": self.ok, "sentence": self.sentence(), "caveats": list(self.caveats), **asdict(self)}
+        plain: dict[str, Any] = _for_json(values)
+        return plain
+
+
+def _said(check: Check, end: str = ".") -> str:
+    verb = "failed" if check.severity is Severity.ERROR else "warns"
+    where = f" on {check.frame}" if check.frame else ""
+    return f"Check {check.name} {verb}{where}: {check.detail}{end}"
+
+
+def _for_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _for_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _count(number: int, what: str) -> str:

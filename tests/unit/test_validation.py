@@ -17,6 +17,8 @@ from kira.validation import Check, ExpectedFrame, Report, Severity, Thresholds, 
 
 TEXTS = ["dr12-301-000094-1-0012-r", "dr12-301-000094-1-0013-r", "dr12-301-000094-2-0012-r"]
 FIRST, SECOND, THIRD = TEXTS
+FEW = Thresholds(counts=dict.fromkeys("ugriz", (0, 1_000)))
+"""For frames of a few made-up sources, or of none."""
 
 
 def expected(text: str, sources: int = 10, background: float = 0.001, rms: float = 0.03) -> ExpectedFrame:
@@ -25,7 +27,8 @@ def expected(text: str, sources: int = 10, background: float = 0.001, rms: float
 
 def rows(text: str, n: int = 10) -> pa.Table:
     table = np.zeros(n, dtype=COLUMNS)
-    table["x"], table["y"], table["ra"], table["dec"] = 100.0, 200.0, 336.5, -1.0
+    table["x"], table["y"] = 100.0 + 3 * np.arange(n), 200.0 + 2 * (np.arange(n) // 10)
+    table["ra"], table["dec"] = 336.5, -1.0
     return to_table(FrameId.parse(text), Extraction(table, 0.001, 0.03, 0.1))
 
 
@@ -51,7 +54,7 @@ def test_real_frames_pass(shared_sdss: Path) -> None:
     table = pa.concat_tables([to_table(FrameId.parse(text), e) for text, e in found.items()])
     report = validate(table, [expected(text, e.n_sources, e.background, e.rms) for text, e in found.items()])
     assert report.ok, report.sentence()
-    assert report.sentence() == f"All 10 checks passed (13 frames, {sum(COUNTS.values()):,} sources)."
+    assert report.sentence() == f"All 21 checks passed (13 frames, {sum(COUNTS.values()):,} sources)."
     assert json.loads(json.dumps(report.as_dict()))["ok"] is True
 
 
@@ -89,7 +92,7 @@ def test_order_of_rows_and_empty_frames_do_not_matter() -> None:
 )
 def test_damage_is_found(name: str, frame: str | None, words: str, damage: Callable[[pa.Table], pa.Table]) -> None:
     table, frames = batch()
-    check = only_failure(report := validate(damage(table), frames))
+    check = only_failure(report := validate(damage(table), frames, FEW))
     assert not report.ok
     assert (check.name, check.frame, check.severity) == (name, frame, Severity.ERROR)
     assert report.sentence().startswith(f"Check {name} failed{f' on {frame}' if frame else ''}: ")
@@ -100,9 +103,9 @@ def test_damage_is_found(name: str, frame: str | None, words: str, damage: Calla
 def test_a_row_that_is_there_twice() -> None:
     table, frames = batch()
     report = validate(pa.concat_tables([table, table.slice(12, 1)]), frames)
-    assert {check.name for check in report.failed} == {"row_counts", "numbers"}
+    assert {check.name for check in report.failed} == {"row_counts", "numbers", "duplicates"}
     assert {check.frame for check in report.failed} == {SECOND}
-    assert "1 other check did not pass" in report.sentence()
+    assert "2 other checks did not pass" in report.sentence()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_of_a_large_batch_as_many_may_be_out_of_range_as_the_threshold_says() ->
     assert allowed > 1
     for number, ok in ((allowed, True), (allowed + 1, False)):
         wrong = [replace(frame, rms=5.0) for frame in frames[:number]] + frames[number:]
-        report = validate(SCHEMA.empty_table(), wrong)
+        report = validate(SCHEMA.empty_table(), wrong, FEW)
         assert (only_failure(report).name, report.ok) == ("ranges", ok)
 
 
