@@ -8,6 +8,8 @@
 | `KIRA_ARCHIVE_CONNECTIONS` | simultaneous connections of one mirror task to the archive (default 4) |
 | `KIRA_BATCH_ATTEMPTS` | most attempts at one batch in one DAG run, over all its stages (default 12) |
 | `KIRA_REFERENCE_EVERY` | one field in so many is held against a reference (default 10; 1: all, 0: none) |
+| `KIRA_THRESHOLDS` | TOML file of validation's limits; see docs/validation.md |
+| `KIRA_REFERENCE_CATALOGUE` | path or URL of a catalogue, for frames that have no reference beside them |
 | `KIRA_FRAME_MEMORY_MB` | of a Spark worker while it is at a frame (default 3072); see `kira.extraction.limits` |
 | `KIRA_FRAME_SECONDS` | time that one frame may take in a Spark worker (default 600); see `kira.extraction.limits` |
 
@@ -31,6 +33,8 @@ class Settings:
     connections: int = 4
     batch_attempts: int = 12
     reference_every: int = 10
+    thresholds: str = ""
+    reference_catalogue: str = ""
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -45,7 +49,8 @@ class Settings:
         return cls(
             **values, connections=_number("KIRA_ARCHIVE_CONNECTIONS", 4, 64),
             batch_attempts=_number("KIRA_BATCH_ATTEMPTS", 12, 1000),
-            reference_every=_number("KIRA_REFERENCE_EVERY", 10, 10_000, least=0),
+            reference_every=_number("KIRA_REFERENCE_EVERY", 10, 10_000, least=0), thresholds=os.environ.get("KIRA_THRESHOLDS", ""),
+            reference_catalogue=os.environ.get("KIRA_REFERENCE_CATALOGUE", ""),
         )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ from kira.settings import Settings
 from kira.stages import mirror, plan, publish, staging, summary, validate
 from kira.stages.cost import cost
 from kira.stages.extraction import forget_failure, job_failure
+from kira.stages.judging import Rules
 from kira.stages.plan import report_path
 from kira.stages.work import Attempt, Services, workers
 from kira.storage import Manifest, S3Mirror, catalogue_folder, open_store
@@ -325,7 +326,8 @@ def _why(services: Services, manifest: Manifest) -> KiraError:
 def run_validate(uri: str) -> str:
     """Validate a batch; returns the URI that it was given."""
     with _at_batch(Stage.VALIDATE, uri) as (services, manifest, attempt):
-        validate.validate(services, attempt, manifest)
+        settings = Settings.from_environment()
+        validate.validate(services, attempt, manifest, Rules.of(settings.thresholds, settings.reference_catalogue))
         return uri
 
 

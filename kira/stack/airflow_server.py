@@ -19,7 +19,7 @@ API = "/api/v2"
 _TOKEN_SECONDS = 1800
 _PASSED_ON = (
     "KIRA_RETRY_SECONDS", "KIRA_BATCH_ATTEMPTS", "KIRA_ARCHIVE_CONNECTIONS", "KIRA_SCHEDULE", "KIRA_FRAME_SECONDS",
-    "KIRA_FRAME_MEMORY_MB",
+    "KIRA_FRAME_MEMORY_MB", "KIRA_REFERENCE_EVERY", "KIRA_THRESHOLDS", "KIRA_REFERENCE_CATALOGUE",
 )  # fmt: skip
 # What a user has set for other work must not decide what the stack does; what these say is meant for it.
 _NOT_INHERITED = ("AIRFLOW", "KIRA_", "SPARK_", "HADOOP_", "PYSPARK_", "PYTHONPATH", "PYTHONHOME", "AWS_", "YARN_")

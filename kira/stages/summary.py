@@ -7,7 +7,7 @@ from typing import Any
 
 from kira.errors import KiraError, StorageError
 from kira.ledger import Outcome, Stage, StageRow
-from kira.stages.extraction import read_outcomes
+from kira.stages.extraction import VALIDATION, read_outcomes
 from kira.stages.plan import report_path
 from kira.stages.work import Services
 from kira.storage import Manifest, catalogue_folder
@@ -52,6 +52,7 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
         "frames": frames_by_outcome(figures, stuck),
         "sources": sources_by_band(figures),
         "stages": stage_figures(figures, services.ledger.attempts(dag_run)),
+        "validation": _validation(services, plan["batches"]),
         "checks": {name: sum(row[column] for row in figures)
                    for name, column in (("made", "checks"), ("failed", "failed_checks"))},
         "problems": [
@@ -89,6 +90,24 @@ def _fail_unless_whole(services: Services, report: dict[str, Any], plan: dict[st
     # More may be told: a run that was cleared, or is processed again by a backfill, has the outcomes of before too.
     if told < asked:
         raise RunIncomplete(f"{asked} frames were planned or found missing, but {told} have an outcome: report this.")
+
+
+MOST_BATCHES = 200
+"""Validation reports of so many batches are in a run's report; each lies with its batch."""
+
+
+def _validation(services: Services, uris: list[str]) -> list[dict[str, Any]]:
+    """What validation found in each batch: the sentence, caveats, remarks, and figures by band."""
+    found = []
+    for uri in uris[:MOST_BATCHES]:
+        manifest = Manifest.load(services.store, uri)
+        for folder in (manifest.published, manifest.extracted):
+            if services.store.exists(f"{folder}/{VALIDATION}"):
+                report = json.loads(services.store.read(f"{folder}/{VALIDATION}"))
+                kept = ("ok", "sentence", "caveats", "remarks", "figures")
+                found.append({"batch": manifest.batch} | {name: report[name] for name in kept if name in report})
+                break
+    return found
 
 
 def _synthetic(services: Services, uri: str) -> bool:

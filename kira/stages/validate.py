@@ -10,11 +10,11 @@ from kira.catalog import read_parts
 from kira.errors import ValidationFailed
 from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
-from kira.stages.extraction import JOB, VALIDATION, Measured, read_outcomes
+from kira.stages.extraction import JOB, VALIDATION, VALIDATION_PAGE, Measured, read_outcomes
+from kira.stages.judging import ReferencesOf, Rules, remarks_on
 from kira.stages.work import Attempt, Judge, Services
 from kira.storage import Manifest
-from kira.validation import ExpectedFrame
-from kira.validation import validate as check_batch
+from kira.validation import ExpectedFrame, Validation, examine
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +24,19 @@ MIN_FAILED = 3
 """… unless they are fewer than this: one bad frame of two is no reason to hold back the other."""
 
 
-def validate(services: Services, attempt: Attempt, manifest: Manifest) -> None:
-    """Hold the extracted batch against its manifest and against what sources can look like.
+def validate(services: Services, attempt: Attempt, manifest: Manifest, rules: Rules | None = None) -> None:
+    """Hold the extracted batch against its manifest, against what sources can look like, and against references.
 
-    The outcomes of extraction, which the Spark job left with its result, go to the ledger here.
+    The outcomes of extraction, which the Spark job left with its result, go to the ledger here. The report and a page
+    of plots are left beside the result, and published with it.
+
+    Parameters
+    ----------
+    services : Services
+    attempt : Attempt
+    manifest : Manifest
+        Of the stage stage.
+    rules : Rules, optional
 
     Raises
     ------
@@ -57,7 +66,7 @@ def validate(services: Services, attempt: Attempt, manifest: Manifest) -> None:
     size = sum(one.size or 0 for one in measured)
     services.ledger.add_attempt(context, Stage.EXTRACT, len(measured), began, ended, size)
     with services.ledger.attempt(context, Stage.VALIDATE, len(good)):
-        report, sentence = _check(services, manifest, measured, good)
+        report, sentence = _check(services, manifest, measured, good, rules or Rules())
         store.write(f"{manifest.extracted}/{VALIDATION}", json.dumps(report, indent=1).encode())
         checks = len(report["checks"])
         services.ledger.record(context, Stage.VALIDATE, (
@@ -69,11 +78,13 @@ def validate(services: Services, attempt: Attempt, manifest: Manifest) -> None:
         ))  # fmt: skip
     if sentence:
         raise ValidationFailed(f"Batch {manifest.batch} is not published: {sentence}")
-    log.info("batch %s: %d frames, %d checks, all passed", manifest.batch, len(good), checks)
+    for caveat in report.get("caveats", ()):
+        log.warning("batch %s: published with a caveat: %s", manifest.batch, caveat)
+    log.info("batch %s: %d frames, %d checks, none failed", manifest.batch, len(good), checks)
 
 
 def _check(
-    services: Services, manifest: Manifest, measured: list[Measured], good: list[Measured]
+    services: Services, manifest: Manifest, measured: list[Measured], good: list[Measured], rules: Rules
 ) -> tuple[dict[str, Any], str]:
     told = [one.frame for one in measured]
     if told != [str(entry.frame) for entry in manifest.entries]:
@@ -92,5 +103,22 @@ def _check(
     expected = [
         ExpectedFrame(FrameId.parse(one.frame), one.sources, one.background or 0.0, one.rms or 0.0) for one in good
     ]
-    report = check_batch(table, expected)
-    return report.as_dict(), "" if report.ok else report.sentence()
+    references = ReferencesOf(services.mirror, manifest, rules)
+    found = examine(table, expected, rules.thresholds, references)
+    about = {"remarks": [*remarks_on(measured), *references.remarks[:20]], "synthetic": any(m.synthetic for m in good)}
+    drawn = _draw(services, manifest, found, synthetic=about["synthetic"] is True)
+    report = found.report
+    return report.as_dict() | about | {"page": drawn}, "" if report.ok else report.sentence()
+
+
+def _draw(services: Services, manifest: Manifest, found: Validation, *, synthetic: bool) -> str:
+    """Leave the page of plots; empty, or why there is none."""
+    from kira.validation.page import page  # matplotlib, which a batch that fails has no need of
+
+    try:
+        text = page(found, f"Batch {manifest.batch}", synthetic=synthetic)
+    except Exception as error:  # a picture that cannot be drawn holds no catalogue back; the report says it
+        log.exception("batch %s: the page of plots could not be drawn", manifest.batch)
+        return f"could not be drawn: {type(error).__name__}: {error}"
+    services.store.write(f"{manifest.extracted}/{VALIDATION_PAGE}", text.encode())
+    return ""
