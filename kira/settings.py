@@ -49,7 +49,8 @@ class Settings:
         return cls(
             **values, connections=_number("KIRA_ARCHIVE_CONNECTIONS", 4, 64),
             batch_attempts=_number("KIRA_BATCH_ATTEMPTS", 12, 1000),
-            reference_every=_number("KIRA_REFERENCE_EVERY", 10, 10_000, least=0), thresholds=os.environ.get("KIRA_THRESHOLDS", ""),
+            reference_every=_number("KIRA_REFERENCE_EVERY", 10, 10_000, least=0),
+            thresholds=os.environ.get("KIRA_THRESHOLDS", ""),
             reference_catalogue=os.environ.get("KIRA_REFERENCE_CATALOGUE", ""),
         )  # fmt: skip
 

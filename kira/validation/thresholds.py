@@ -140,7 +140,7 @@ class Thresholds:
         "DEBLEND_OVERFLOW": 0.01, "NOT_MEASURED": 0.01, "SATURATED": 0.1, "MASKED": 0.1, "NEAR_EDGE": 0.15,
         "CROWDED_LIMITS_RAISED": 0.01, "WINDOW_FAILED": 0.1,
     })  # fmt: skip
-    zero_point_columns: tuple[str, ...] = ("flux_aper_5", "flux_ellipse")
+    zero_point_columns: tuple[str, ...] = ("flux_star", "flux_aper_5", "flux_ellipse")
     zero_point_magnitudes: Mapping[Band, Range] = field(default_factory=lambda: {
         "u": (14.5, 19.5), "g": (14.5, 20.0), "r": (14.5, 20.0), "i": (14.5, 20.0), "z": (14.5, 18.5),
     })  # fmt: skip
