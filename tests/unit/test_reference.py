@@ -56,7 +56,11 @@ def test_sdss_s_own_solution_is_better_than_the_header_s(shared_sdss: Path) -> N
 
 @pytest.mark.parametrize("band", BANDS)
 def test_stripe_82_s_stars(shared_sdss: Path, band: str) -> None:
-    """Magnitudes in the circle of 3 arcsec, which in this seeing holds 98 to 99 % of a star."""
+    """Positions; the magnitudes of stars are held in test_references.py.
+
+    The circle of 3 arcsec lacks 3 to 4 % of a star's light, as `star_factor` says, and this field's calibration is as
+    much too bright: that the two nearly cancel is no more than a sign that nothing else is wrong.
+    """
     one = against_stripe_82(shared_sdss, band)
     assert one.matched > 40
     assert set(stripe82(shared_sdss, band)["astrometry"]) == {"WCS"}
@@ -64,7 +68,7 @@ def test_stripe_82_s_stars(shared_sdss: Path, band: str) -> None:
     for side in (one.east, one.north):
         assert abs(side.median) < (0.05 if band in "ri" else 0.08)
     assert one.magnitudes[4].number >= 10
-    assert abs(one.magnitudes[4].median) < 0.02
+    assert abs(one.magnitudes[4].median) < 0.03
 
 
 @pytest.mark.parametrize("band", BANDS)
