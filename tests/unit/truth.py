@@ -61,7 +61,7 @@ def rendered(band: Band, seed: int, **densities: float) -> tuple[Frame, Truth, D
     header = fits.Header([fits.Card(*card) for card in wcs_cards(detector, field, (1024.5, 744.5))])
     header.rename_keyword("RADECSYS", "RADESYS")
     image = Frame(
-        None, pixels.astype(np.float32), WCS(header, fix=False), "DNs", SOFTBIAS, gain=detector.gain,
+        None, pixels.astype(np.float32), WCS(header, fix=False), bunit="DNs", softbias=SOFTBIAS, gain=detector.gain,
         saturated=pixels >= SATURATION[band] + SOFTBIAS,
     )  # fmt: skip
     parts = [
