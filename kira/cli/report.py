@@ -1,6 +1,8 @@
 """The summary table at the end of an ingestion."""
 
 from collections import Counter
+from collections.abc import Iterable
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +28,9 @@ def show(console: Console, reports: dict[str, dict[str, Any]], *, synthetic: boo
         console.print(_sources(reports, mark))
     if any(report["plan"]["planned"] for report in reports.values()):
         console.print(_stages(reports, mark))
+    if any(figures_by_band(report) for report in reports.values()):
+        console.print(_validation(reports, mark))
+    _caveats(console, reports)
     made = sum(report["checks"]["made"] for report in reports.values())
     failed = sum(report["checks"]["failed"] for report in reports.values())
     console.print(f"Integrity: {made:,} checks made, {failed} failed.", highlight=False)
@@ -85,6 +90,71 @@ def _stages(reports: dict[str, dict[str, Any]], mark: str) -> Table:
             f"{total['frame_seconds']:,.1f}" if total["frame_seconds"] else "",
         )  # fmt: skip
     return table
+
+
+def figures_by_band(report: dict[str, Any]) -> dict[str, dict[str, float | str | None]]:
+    """Numbers that validation found, by band: sums, and medians over batches.
+
+    Parameters
+    ----------
+    report : dict
+        Of `kira.stages.summary.summarize`.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for batch in report.get("validation", ()):
+        for one in batch.get("figures", ()):
+            rows.setdefault(one["band"], []).append(one)
+    found: dict[str, dict[str, float | str | None]] = {}
+    for band in "ugriz":
+        if mine := rows.get(band):
+            found[band] = {
+                **{name: sum(one[name] for one in mine) for name in ("frames", "sources", "matched")},
+                **{name: _median(one.get(name) for one in mine) for name in _MEDIANS},
+                "reference": ", ".join(sorted({one["reference"] for one in mine if one["reference"]})[:2]),
+            }
+    return found
+
+
+_MEDIANS = ("east", "north", "zero_point", "depth_50", "flagged")
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _validation(reports: dict[str, dict[str, Any]], mark: str) -> Table:
+    table = Table(title="Validation" + mark)
+    for name in ("release", "band", "frames", "sources", 'east "', 'north "', "zero-point mag", "half found to",
+                 "flagged", "reference"):  # fmt: skip
+        table.add_column(name, justify="left" if name in ("release", "band", "reference") else "right")
+    for release, report in reports.items():
+        for band, one in figures_by_band(report).items():
+            table.add_row(
+                release, band, f"{one['frames']:,}", f"{one['sources']:,}", _number(one["east"], "+.3f"),
+                _number(one["north"], "+.3f"), _number(one["zero_point"], "+.3f"), _number(one["depth_50"], ".1f"),
+                _number(one["flagged"], ".1%"), escape(str(one["reference"])),
+            )  # fmt: skip
+    return table
+
+
+def _number(value: float | str | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _caveats(console: Console, reports: dict[str, dict[str, Any]]) -> None:
+    """What a reader of the catalogue should know."""
+    most = 20
+    said = [
+        f"{release}, batch {batch['batch']}: {caveat}"
+        for release, report in reports.items()
+        for batch in report.get("validation", ())
+        for caveat in batch.get("caveats", ())
+    ]
+    for caveat in said[:most]:
+        console.print(f"Caveat: {caveat}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(said) > most:
+        console.print(f"… and {len(said) - most} more caveats, in the run's report.")
 
 
 def _problems(console: Console, reports: dict[str, dict[str, Any]]) -> None:

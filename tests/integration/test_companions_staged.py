@@ -1,5 +1,6 @@
 """What lies beside frames goes with them through the stages of an ingestion by the profile `survey`."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -123,12 +124,26 @@ def test_what_cannot_be_had_just_now_is_waited_for(served: Served) -> None:
 
 def test_new_frames_have_a_reference_beside_them(served: Served) -> None:
     dr12 = served(NEW, RUN_94)
+    without = dr12.planned(reference_every=0)
+    assert all(one.kind != Kind.PHOTOOBJ for entry in without.entries for one in entry.beside)
     staged = dr12.stage(dr12.mirror(dr12.planned()))
     for frame in NEW:
         beside = told(staged, frame)
         assert beside["fpM"] == f"fpM-000094-{frame.band}1-0012.fit.gz is not in the archive."
         assert len(beside["photoObj"]) == len(beside["psField"]) == 8
-    without = dr12.planned(reference_every=0)
-    assert all(one.kind != Kind.PHOTOOBJ for entry in without.entries for one in entry.beside)
+    dr12.finish(staged)
+    report = json.loads(dr12.services.store.read(f"{staged.published}/_validation.json"))
+    figures = {one["band"]: one for one in report["figures"]}
+    assert report["ok"]
+    assert figures["r"]["reference"].startswith("photoObj-000094-1-0012.fits")
+    assert abs(figures["r"]["east"]) < 0.05 > abs(figures["r"]["north"])
+    assert abs(figures["r"]["zero_point"]) < 0.02
+    assert report["remarks"] == ["fpM-000094-u1-0012.fit.gz is not in the archive. The same of 1 more frames."]
+    page = dr12.services.store.read(f"{staged.published}/_validation.html").decode()
+    assert "photoObj-000094-1-0012.fits" in page
+    assert report["page"] == ""
+    told_of = dr12.summary()["validation"]
+    assert [one["batch"] for one in told_of] == [staged.batch]
+    assert told_of[0]["figures"] == report["figures"]
     # References are read by the validation alone.
     assert not [path for path, _ in dr12.services.store.walk("beside/beside") if "photoObj-" in path]
