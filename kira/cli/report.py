@@ -124,16 +124,18 @@ def _median(values: Iterable[float | None]) -> float | None:
 
 
 def _validation(reports: dict[str, dict[str, Any]], mark: str) -> Table:
-    table = Table(title="Validation" + mark)
-    for name in ("release", "band", "frames", "sources", 'east "', 'north "', "zero-point mag", "half found to",
-                 "flagged", "reference"):  # fmt: skip
-        table.add_column(name, justify="left" if name in ("release", "band", "reference") else "right")
+    table = Table(title="Validation" + mark, padding=(0, 0, 0, 1), pad_edge=False)
+    for name in ("release", "band", "frames", "sources", 'east "', 'north "', "mag", "50 % to", "flagged"):
+        table.add_column(name, justify="left" if name in ("release", "band") else "right", no_wrap=True)
+    held = {str(one["reference"]) for report in reports.values() for one in figures_by_band(report).values()} - {""}
+    if held:
+        table.caption = escape(f"Offsets from {'; '.join(sorted(held)[:3])}")
     for release, report in reports.items():
         for band, one in figures_by_band(report).items():
             table.add_row(
                 release, band, f"{one['frames']:,}", f"{one['sources']:,}", _number(one["east"], "+.3f"),
                 _number(one["north"], "+.3f"), _number(one["zero_point"], "+.3f"), _number(one["depth_50"], ".1f"),
-                _number(one["flagged"], ".1%"), escape(str(one["reference"])),
+                _number(one["flagged"], ".1%"),
             )  # fmt: skip
     return table
 

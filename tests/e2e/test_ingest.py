@@ -1,5 +1,6 @@
 """From the archive to the catalogue, by Airflow's own scheduler, over real and over synthetic frames."""
 
+import json
 import os
 import re
 import shutil
@@ -190,6 +191,30 @@ def test_sample_archive(observatory: Observatory) -> None:
         assert len(distance) > 30
         assert (distance < 1.0).mean() > 0.95
         assert np.median(distance) < 0.1
+
+
+def test_by_default_frames_are_calibrated_with_what_lies_beside_them(
+    observatory: Observatory, shared_sdss: Path, tmp_path: Path
+) -> None:
+    """The profile survey, on real frames: tsField, psField and fpM are used, and photoObj is held against the result."""
+    for path in ("das/imaging/4192", "sas/dr12/boss/photoObj/301/94", "sas/dr12/boss/photo/redux/301/94",
+                 "sas/dr12/boss/photoObj/frames/301/94"):  # fmt: skip
+        shutil.copytree(shared_sdss / path, tmp_path / "beside" / path)
+    output = observatory.kira("run", "--archive", str(tmp_path / "beside"), "--bands", "gr", "--fields", "12, 300")
+    archive = archive_name(output)
+    assert "survey-" in output
+    for release, calibration in (("dr7", "tsField"), ("dr12", "frame")):
+        table = observatory.catalogue(archive, release)
+        assert set(table["calibration"].to_pylist()) == {calibration}
+        assert np.isfinite(table["mag_auto_pogson"].to_numpy()).mean() > 0.9
+    folder = f"{archive}/catalog/dr12"
+    (report,) = (path for path, _ in observatory.store.walk(folder) if path.endswith("_validation.json"))
+    found = {one["band"]: one for one in json.loads(observatory.store.read(report))["figures"]}
+    for band in "gr":
+        assert found[band]["reference"].startswith("photoObj-000094-1-0012.fits")
+        assert abs(found[band]["zero_point"]) < 0.02
+    assert "photoObj-000094-1-0012.fits" in output
+    assert any(path.endswith("_validation.html") for path, _ in observatory.store.walk(folder))
 
 
 def test_export(observatory: Observatory, real: str, tmp_path: Path) -> None:
