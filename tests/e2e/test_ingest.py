@@ -196,7 +196,7 @@ def test_sample_archive(observatory: Observatory) -> None:
 def test_by_default_frames_are_calibrated_with_what_lies_beside_them(
     observatory: Observatory, shared_sdss: Path, tmp_path: Path
 ) -> None:
-    """The profile survey, on real frames: tsField, psField and fpM are used, and photoObj is held against the result."""
+    """The profile survey, on real frames: tsField, psField and fpM are used, and photoObj is held against it."""
     for path in ("das/imaging/4192", "sas/dr12/boss/photoObj/301/94", "sas/dr12/boss/photo/redux/301/94",
                  "sas/dr12/boss/photoObj/frames/301/94"):  # fmt: skip
         shutil.copytree(shared_sdss / path, tmp_path / "beside" / path)
