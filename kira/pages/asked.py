@@ -57,13 +57,13 @@ def places_of(data: Data, archive: str, frame: FrameId) -> list[Whereabouts]:
 
 
 def chosen(places: list[Whereabouts], profile: str) -> Whereabouts:
-    """One of a frame's catalogues: by its profile, else the one that shows it, else the newest."""
+    """One of a frame's catalogues: by its profile, else one that shows it, of surveys' rather, the newest."""
     if profile:
         for place in places:
             if place.profile == profile:
                 return place
         raise InvalidInput(f"{places[0].frame} is in no catalogue whose profile is {quoted(profile)}.")
-    return max(places, key=lambda place: (place.published, place.at))
+    return max(places, key=lambda place: (place.published, place.profile.startswith("survey"), place.at))
 
 
 def log_link(log_url: str) -> str:
@@ -79,7 +79,7 @@ def part(request: Request, template: str, make: Callable[[], dict[str, Any]]) ->
     try:
         return page(request, template, **make())
     except KiraError as error:
-        return page(request, "part_failed.html", text=str(error))
+        return page(request, "part_failed.html", text=str(error), lasting=isinstance(error, NotThere | InvalidInput))
 
 
 def plain(make: Callable[[], Response]) -> Response:

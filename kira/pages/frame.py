@@ -167,13 +167,18 @@ def _sources(data: Data, archive: str, frame: str, profile: str) -> tuple[Shown,
 
 @router.get("/frames/{archive}/{frame}/sources.json")
 def sources(request: Request, archive: str, frame: str, profile: str = "") -> Response:
-    """Sources to be drawn: shapes, and the texts of each."""
+    """Sources to be drawn, shapes and the texts of each; and why there are none, or no picture."""
 
     def make() -> Response:
-        found, its_profile = _sources(data_of(request), archive, frame, profile)
-        answer = {"profile": its_profile, "labels": found.labels, "kinds": KINDS, "drawn": found.drawn,
-                  "texts": found.texts, "total": found.total, "synthetic": found.synthetic,
-                  "published": found.published}  # fmt: skip
+        data, one = data_of(request), FrameId.parse(frame)
+        places_of(data, archive_of(archive), one)
+        answer: dict[str, Any] = {"no_picture": data.pixels.missing(archive_of(archive), one), "labels": [], "drawn": [],
+                                  "texts": []}  # fmt: skip
+        told, answer["why"] = _or_why(lambda: _sources(data, archive, frame, profile))
+        if told:
+            found, answer["profile"] = told
+            names = ("labels", "drawn", "texts", "total", "synthetic", "published")
+            answer |= {"kinds": KINDS} | {name: getattr(found, name) for name in names}
         return sent(json.dumps(answer, separators=(",", ":")).encode(), "application/json")
 
     return plain(make)

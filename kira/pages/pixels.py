@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.visualization import AsinhStretch, ZScaleInterval, make_lupton_rgb
 from PIL import Image, ImageDraw, ImageFont
 
-from kira.errors import BadFrame, InvalidInput
+from kira.errors import BadFrame, InvalidInput, KiraError
 from kira.frames import Frame, read_frame
 from kira.pages.kept import Kept
 from kira.pages.missing import NotThere
@@ -36,8 +36,8 @@ _JPEG_QUALITY = 85
 """The noise of a frame at full size, or of three bands, makes a PNG of 2 MB and more."""
 _SOFTENING = 0.1
 """Of the asinh stretch: linear below this part of the range, logarithmic above."""
-_HIGH = 99.8
-"""Percentile that the asinh stretch shows white."""
+_LOW, _LEAST_HIGH, _HIGH = 3.0, 25.0, 99.8
+"""The asinh stretch shows from 3 noises below the median to the 99.8th percentile, or 25 noises above if that is more."""
 _EVERY = 4
 """Pixel in so many along each side by which levels are judged."""
 _SIGMA = 1.4826
@@ -213,6 +213,14 @@ class Pixels:
         path, _ = self._there(archive, frame)
         return cards_of(self.store.read(path), frame.plain_name)
 
+    def missing(self, archive: str, frame: FrameId) -> str:
+        """Why there are no pixels to show; empty where the file is there."""
+        try:
+            self._there(archive, frame)
+        except KiraError as error:
+            return str(error)
+        return ""
+
     def _there(self, archive: str, frame: FrameId) -> tuple[str, str]:
         path = staged_path(replace(SDSS, name=archive), frame)
         if self.store.size(path) is None:
@@ -245,6 +253,12 @@ def _usable(data: Floats) -> Floats:
     return usable if usable.size else data[np.isfinite(data)]
 
 
+def level_of(usable: Floats) -> tuple[float, float]:
+    """Median, and 1.4826 median deviations."""
+    median = float(np.median(usable))
+    return median, _SIGMA * float(np.median(np.abs(usable - median)))
+
+
 def stretched(data: Floats, stretch: Stretch, scale: int) -> Bytes:
     """Values of a picture.
 
@@ -253,7 +267,7 @@ def stretched(data: Floats, stretch: Stretch, scale: int) -> Bytes:
     data : numpy.ndarray of float32, shape (rows, columns)
         Pixels without a value become black.
     stretch : {"asinh", "zscale", "minmax"}
-        Linear between zscale's limits; asinh from its lower one to the 99.8th percentile; linear between the least and
+        Linear between zscale's limits; asinh of the range that is said above; linear between the least and
         the largest value.
     scale : int
 
@@ -268,7 +282,8 @@ def stretched(data: Floats, stretch: Stretch, scale: int) -> Bytes:
         finite = data[np.isfinite(data)]
         low, high = float(finite.min()), float(finite.max())
     elif stretch == "asinh" and usable.size:
-        high = max(float(high), float(np.percentile(usable, _HIGH)))
+        level, noise = level_of(usable)
+        low, high = level - _LOW * noise, max(level + _LEAST_HIGH * noise, float(np.percentile(usable, _HIGH)))
     small = binned(data, scale)
     span = float(high) - float(low)
     part = np.clip(np.nan_to_num((small - np.float32(low)) / np.float32(span if span > 0 else 1.0)), 0, 1)
@@ -355,8 +370,8 @@ def _colour(frames: Sequence[Frame], scale: int) -> Colour:
         shift = shift_between(middle, frame, str(frame.band))
         shifts.append(shift)
         usable = _usable(frame.data)
-        level = float(np.median(usable))
-        noise = _SIGMA * float(np.median(np.abs(usable - level))) or 1.0
+        level, noise = level_of(usable)
+        noise = noise or 1.0
         above = np.nan_to_num(frame.data - np.float32(level))
         planes.append((binned(moved(above, shift.columns, shift.rows), scale), frame.nmgy, noise))
     calibrated = all(np.isfinite(nmgy) for _, nmgy, _ in planes)
@@ -374,8 +389,7 @@ def histogram_of(frame: Frame, parts: int = 120) -> Histogram:
     """Histogram of a frame's pixels, from 8 noises below the median to 40 above."""
     finite = frame.data[np.isfinite(frame.data)]
     usable = _usable(frame.data)
-    median = float(np.median(usable))
-    noise = _SIGMA * float(np.median(np.abs(usable - median)))
+    median, noise = level_of(usable)
     least, most = float(finite.min()), float(finite.max())
     low, high = (max(least, median - 8 * noise), min(most, median + 40 * noise)) if noise > 0 else (least, most)
     if not high > low:

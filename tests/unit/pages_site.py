@@ -57,7 +57,7 @@ def entry_of(root: Path, store: Store, frame: FrameId) -> Entry:
     path = staged_path(ARCHIVE, frame)
     store.write(path, content)
     beside = (
-        Beside("psField", "http://none/p", "shared/p", "shared/beside/p", 10, "ab" * 32, 20, "cd" * 32),
+        Beside("psField", "http://none/p", "shared/p", "", 10, "ab" * 32, 20, "cd" * 32),
         Beside("fpM", "http://none/m", "shared/m", missing="It is not in the archive (404)."),
     )
     packed = hashlib.sha256(str(frame).encode()).hexdigest()

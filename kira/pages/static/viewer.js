@@ -11,7 +11,7 @@
   const pictures = new Map();
   let profile = box.dataset.profile, sources = {drawn: [], texts: [], labels: []};
   let view = {zoom: 1, x: (columns - 1) / 2, y: (rows - 1) / 2};  // zoom 1 shows the whole frame
-  let chosen = -1, pinned = false, asked = false;
+  let chosen = -1, pinned = false, asked = false, there = false;
 
   const scale = () => view.zoom * Math.min(box.clientWidth / columns, canvas.clientHeight / rows);
   const toScreen = (x, y) => {
@@ -28,6 +28,7 @@
   const stretch = () => get("stretch").value;
   const wanted = () => scale() * devicePixelRatio > 0.6 ? 1 : 2;
   const picture = (by) => {
+    if (!there) return null;
     const key = `${stretch()} ${by}`;
     if (!pictures.has(key)) {
       const image = new Image();
@@ -63,8 +64,8 @@
     context.fillStyle = "#101418";
     context.fillRect(0, 0, width, height);
     let by = wanted(), image = picture(by);
-    if (!ready(image) && by === 1) { by = 2; image = picture(2); }
-    if (ready(image)) {
+    if (image && !ready(image) && by === 1) { by = 2; image = picture(2); }
+    if (image && ready(image)) {
       const s = scale(), tall = image.naturalHeight * by, [left, top] = toScreen(-0.5, tall - 0.5);
       context.imageSmoothingEnabled = s < 2;
       context.drawImage(image, left, top, image.naturalWidth * by * s, tall * s);
@@ -127,6 +128,7 @@
     const [, x, y] = sources.drawn[n], [px, py] = toScreen(x, y);
     if (px < 20 || py < 20 || px > canvas.clientWidth - 20 || py > canvas.clientHeight - 20) go({x, y});
   };
+  const middleOf = (n) => toScreen(sources.drawn[n][1], sources.drawn[n][2]);
   const step = (by) => {
     const all = sources.drawn.length;
     if (all) show(chosen < 0 ? (by > 0 ? 0 : all - 1) : (chosen + by + all) % all);
@@ -141,6 +143,10 @@
       const answer = await fetch(`${base}/sources.json?profile=${encodeURIComponent(profile)}`);
       if (!answer.ok) { count.textContent = await answer.text(); return; }
       sources = await answer.json();
+      there = !sources.no_picture;
+      said.textContent = sources.no_picture;
+      box.classList.toggle("empty", !there && !sources.drawn.length);
+      if (sources.why) { count.textContent = sources.why; ask(); return; }
       const all = sources.total, most = sources.drawn.length;
       count.textContent = `${all.toLocaleString("en")} sources in ${sources.profile}` +
         (most < all ? `, the brightest ${most.toLocaleString("en")} drawn` : "") +
@@ -230,9 +236,9 @@
   }, {passive: false});
   canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const far = 60 / scale();
+    const far = 60 / scale(), closer = () => pinned ? zoom(1.5, ...middleOf(chosen)) : zoom(1.5);
     const keys = {
-      "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), "0": whole,
+      "+": closer, "=": closer, "-": () => zoom(1 / 1.5), "0": whole,
       "n": () => step(1), "p": () => step(-1), "Escape": () => show(-1),
       "ArrowLeft": () => go({x: view.x - far}), "ArrowRight": () => go({x: view.x + far}),
       "ArrowUp": () => go({y: view.y + far}), "ArrowDown": () => go({y: view.y - far}),
