@@ -87,11 +87,16 @@ def plain(make: Callable[[], Response]) -> Response:
     try:
         return make()
     except InvalidInput as error:
-        return Response(str(error), 400, media_type="text/plain")
+        return _said(error, 400)
     except NotThere as error:
-        return Response(str(error), 404, media_type="text/plain")
+        return _said(error, 404)
     except KiraError as error:
-        return Response(str(error), 503, media_type="text/plain")
+        return _said(error, 503)
+
+
+def _said(error: Exception, status: int) -> Response:
+    # Not to be taken for HTML: it may repeat what was asked.
+    return Response(str(error), status, {"X-Content-Type-Options": "nosniff"}, "text/plain")
 
 
 def sent(content: bytes, kind: str, name: str = "") -> Response:

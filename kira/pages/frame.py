@@ -172,8 +172,8 @@ def sources(request: Request, archive: str, frame: str, profile: str = "") -> Re
     def make() -> Response:
         data, one = data_of(request), FrameId.parse(frame)
         places_of(data, archive_of(archive), one)
-        answer: dict[str, Any] = {"no_picture": data.pixels.missing(archive_of(archive), one), "labels": [], "drawn": [],
-                                  "texts": []}  # fmt: skip
+        answer: dict[str, Any] = {"labels": [], "drawn": [], "texts": []}
+        answer["no_picture"] = data.pixels.missing(archive_of(archive), one)
         told, answer["why"] = _or_why(lambda: _sources(data, archive, frame, profile))
         if told:
             found, answer["profile"] = told

@@ -37,7 +37,7 @@ _JPEG_QUALITY = 85
 _SOFTENING = 0.1
 """Of the asinh stretch: linear below this part of the range, logarithmic above."""
 _LOW, _LEAST_HIGH, _HIGH = 3.0, 25.0, 99.8
-"""The asinh stretch shows from 3 noises below the median to the 99.8th percentile, or 25 noises above if that is more."""
+"""The asinh stretch shows from 3 noises below the median to the 99.8th percentile, or 25 noises above the median."""
 _EVERY = 4
 """Pixel in so many along each side by which levels are judged."""
 _SIGMA = 1.4826

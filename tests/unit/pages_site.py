@@ -96,6 +96,8 @@ def publish(
     if published:
         site.store.rename(manifest.extracted, manifest.published)
         site.ledger.record(
-            context, Stage.PUBLISH, [Record(FrameId.parse(one.frame), Outcome.OK, sources=one.sources) for one in measured]
+            context,
+            Stage.PUBLISH,
+            [Record(FrameId.parse(one.frame), Outcome.OK, sources=one.sources) for one in measured],
         )
     return measured
