@@ -1,5 +1,6 @@
 """The sources of one frame, from the one file of the catalogue that holds them, and how they are drawn and told."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from kira.ledger.whereabouts import Whereabouts
 from kira.pages.missing import NotThere
 from kira.picture import ellipses_of, kinds_of
 from kira.sdss import Numbers
-from kira.stages.extraction import MANIFEST, Measured, read_outcomes
+from kira.stages.extraction import MANIFEST, OUTCOMES, Measured
 from kira.storage import Entry, Manifest, Store, StoredFile
 from kira.storage.ranged import RangedFile
 
@@ -93,11 +94,29 @@ def result_of(store: Store, place: Whereabouts) -> Result:
         folder = head.published if published else head.extracted
         if store.exists(f"{folder}/{MANIFEST}"):
             with readable(store.uri(folder)):
-                manifest = Manifest.load(store, store.uri(f"{folder}/{MANIFEST}"))
-                measured = next((one for one in read_outcomes(store, folder) if one.frame == frame), None)
-            entry = next((one for one in manifest.entries if one.frame == place.frame), None)
-            return Result(folder, published, entry, measured, batch, manifest.run)
+                manifest = store.read(f"{folder}/{MANIFEST}")
+                run = str(json.loads(manifest[: manifest.index(b"\n")])["run"])
+                entry = row_of(manifest, frame)
+                measured = row_of(store.read(f"{folder}/{OUTCOMES}"), frame)
+                return Result(
+                    folder, published, Entry.from_json(entry) if entry else None,
+                    Measured(**measured) if measured else None, batch, run,
+                )  # fmt: skip
     raise NoSources(f"{frame} has no result of extraction in catalogue {place.profile}: it has not come that far.")
+
+
+def row_of(lines: bytes, frame: str) -> dict[str, Any] | None:
+    """Row of a frame in a file of JSON lines.
+
+    A batch has up to some thousand frames, and of these files all that is read is one row.
+    """
+    name, at = f'"{frame}"'.encode(), -1
+    while (at := lines.find(name, at + 1)) >= 0:
+        end = lines.find(b"\n", at)
+        row = json.loads(lines[lines.rfind(b"\n", 0, at) + 1 : end if end >= 0 else None])
+        if row["frame"] == frame:
+            return dict(row)
+    return None
 
 
 class _OneFile:

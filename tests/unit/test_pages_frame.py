@@ -25,7 +25,7 @@ from kira.ledger.whereabouts import frames_of_field, whereabouts
 from kira.pages.asked import log_link
 from kira.pages.kept import Kept
 from kira.pages.pixels import binned, cards_of, histogram_of, moved, shift_between, stretched
-from kira.pages.sources import NoSources, as_measured, flag_words, result_of
+from kira.pages.sources import NoSources, as_measured, flag_words, result_of, row_of
 from kira.sdss import FrameId, Release
 from kira.stages.places import staged_path
 
@@ -170,13 +170,21 @@ def test_what_a_batch_left_and_is_damaged_is_a_sentence(shared_sdss: Path, tmp_p
     (folder,) = (tmp_path / "stage").rglob("batch=k-1")
     (folder / "_validation.json").write_text('{"ok": true}')
     assert "cannot be read (KeyError)" in site.client.get(page(DR7, "/files")).text
-    (folder / "_outcomes.jsonl").write_text('{"a": 1}\n')
+    (folder / "_outcomes.jsonl").write_text(json.dumps({"frame": DR7, "a": 1}))
     for rest in ("/files", "/table", "/pixels"):
         answer = site.client.get(page(DR7, rest))
         assert answer.status_code == 200
         assert "cannot be read (TypeError): it is not as Kira writes it" in answer.text
     assert site.client.get(page(DR7, "/download/csv")).status_code == 503
     site.ledger.engine.dispose()
+
+
+def test_the_row_of_a_frame_is_found_among_others() -> None:
+    rows = [{"frame": "b", "told": "a"}, {"frame": "a", "n": 1}, {"frame": "c"}]
+    text = "\n".join(json.dumps(row) for row in rows).encode()
+    assert [row_of(text, name) for name in "abcd"] == [rows[1], rows[0], rows[2], None]
+    with pytest.raises(ValueError, match="Expecting"):
+        row_of(b'{"frame": "a", \n', "a")
 
 
 def test_the_histogram_counts_every_pixel(site: Site, shared_sdss: Path) -> None:
