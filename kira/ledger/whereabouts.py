@@ -1,6 +1,6 @@
 """Where some frames are, in each catalogue of an archive, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -111,6 +111,13 @@ def whereabouts(ledger: Ledger, frames: Sequence[FrameId], archive: str | None =
             )
         ]
     return [_told(row, release) for row in found]
+
+
+def dags_of(ledger: Ledger, dag_runs: Iterable[str]) -> dict[str, str]:
+    """DAGs of some DAG runs."""
+    query = select(DagRunTable.name, DagRunTable.dag).where(DagRunTable.name.in_(list(dag_runs)))
+    with ledger.database.reading() as connection:
+        return {name: dag for name, dag in connection.execute(query)}
 
 
 def frames_of_field(release: Release, run: int, camcol: int, field: int) -> list[FrameId]:

@@ -10,7 +10,7 @@ from kira.errors import InvalidInput, KiraError
 from kira.ledger.status import Known, catalogues
 from kira.ledger.whereabouts import frames_of_field, whereabouts
 from kira.pages.data import Data
-from kira.sdss import FrameId, Release
+from kira.sdss import BANDS, FrameId, Release
 from kira.sdss.quoting import quoted
 from kira.storage import StoredFile, catalogue_folder
 from kira.storage.ranged import RangedFile
@@ -84,7 +84,10 @@ def _frames(data: Data, frames: list[FrameId]) -> list[Found]:
     for place in whereabouts(data.ledger, frames):
         f = place.frame
         by_field.setdefault((place.archive, f.release, f.run, f.camcol, f.field), {})[f] = None
-    return [Found(*key, tuple(sorted(found))) for key, found in by_field.items()]
+    return [
+        Found(*key, tuple(sorted(found, key=lambda frame: (frame.rerun, BANDS.index(frame.band)))))
+        for key, found in by_field.items()
+    ]
 
 
 def _near(data: Data, cone: Cone) -> tuple[list[Found], str]:

@@ -14,7 +14,7 @@ from kira.catalog.schema import PIXEL_UNIT
 from kira.errors import InvalidInput, KiraError
 from kira.frames import COLUMNS, ROWS
 from kira.ledger import Ledger, OutcomeRow
-from kira.ledger.whereabouts import whereabouts
+from kira.ledger.whereabouts import dags_of, whereabouts
 from kira.pages.asked import archive_of, chosen, data_of, log_link, number_of, part, places_of, plain, sent
 from kira.pages.data import Data
 from kira.pages.finding import Found, find
@@ -39,9 +39,10 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Told:
-    """An outcome with the log of the task that it came from."""
+    """An outcome with the DAG and the log of the task that it came from."""
 
     row: OutcomeRow
+    dag: str
     log: str
 
 
@@ -77,7 +78,10 @@ def history_of(ledger: Ledger, archive: str, frame: FrameId) -> tuple[list[Told]
         for attempt in ledger.attempts(run, batch):  # the last one stands
             if attempt.log:
                 logs[run, batch, attempt.stage] = log_link(attempt.log)
-    return [Told(row, logs.get((row.dag_run, row.batch, row.stage), "")) for row in newest], len(rows)
+    dags = dags_of(ledger, {row.dag_run for row in newest})
+    return [Told(row, dags[row.dag_run], logs.get((row.dag_run, row.batch, row.stage), "")) for row in newest], len(
+        rows
+    )
 
 
 def plot_of(histogram: Histogram, background: float | None, rms: float | None) -> Plot:

@@ -412,8 +412,13 @@ def cards_of(content: bytes, name: str) -> list[tuple[str, list[Card]]]:
     """
     try:
         with fits.open(io.BytesIO(content), memmap=False, lazy_load_hdus=False) as hdus:
-            found = [(f"HDU {number}: {hdu.name or 'primary'}", hdu.header.cards) for number, hdu in enumerate(hdus)]
-            return [(one_line(title), [_card(card) for card in cards]) for title, cards in found]
+            return [
+                (
+                    one_line(f"HDU {number}" + (f", {hdu.name}" if hdu.name else "")),
+                    [_card(c) for c in hdu.header.cards],
+                )
+                for number, hdu in enumerate(hdus)
+            ]
     except Exception as error:
         # astropy raises OSError, TypeError, ValueError, VerifyError and more on damaged input.
         raise BadFrame(

@@ -75,7 +75,7 @@ def publish(
     entries = tuple(entry_of(root, site.store, frame) for frame in frames)
     release = str(frames[0].release)
     manifest = Manifest(batch, ARCHIVE.name, release, profile.slug, "stage", RUN, entries)
-    context = Context(batch, ARCHIVE.name, release, profile.slug, RUN, log=LOG)
+    context = Context(batch, ARCHIVE.name, release, profile.slug, RUN, dag="sdss_backfill", log=LOG)
 
     def run_all(tasks: Sequence[Task]) -> list[list[Measured]]:
         return [run_task(task, "0") for task in tasks]
