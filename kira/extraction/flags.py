@@ -1,6 +1,9 @@
 """Flag bits of the sources: SEP's own, and Kira's beside them."""
 
+import inspect
+import re
 from enum import IntFlag
+from functools import cache
 
 
 class Flag(IntFlag):
@@ -36,3 +39,10 @@ class Flag(IntFlag):
     """Kira: more than a tenth of the AUTO ellipse are pixels of other sources; its flux is theirs in part."""
     WINDOW_FAILED = 0x4000
     """Kira: the windowed position ran out of the source or has no flux; it is the barycentre instead."""
+
+
+@cache
+def meanings() -> dict[Flag, str]:
+    """What each bit says; the docstrings stand below each in the source, as Sphinx reads them."""
+    said = dict(re.findall(r'^    (\w+) = 0x\w+\n    """(.*)"""', inspect.getsource(Flag), flags=re.MULTILINE))
+    return {flag: said[str(flag.name)] for flag in Flag}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kira.extraction.columns import QUANTITIES
-from kira.extraction.flags import Flag
+from kira.extraction.flags import meanings
 from kira.extraction.parameters import Parameters
 from kira.extraction.profile import Profile
 from kira.extraction.survey_profile import SurveyProfile
@@ -103,10 +103,9 @@ def _columns() -> str:
 
 
 def _flags() -> str:
-    """Return the table of flag bits; their docstrings stand below each in the source, as Sphinx reads them."""
-    said = dict(re.findall(r'^    (\w+) = 0x\w+\n    """(.*)"""', inspect.getsource(Flag), flags=re.MULTILINE))
+    """Return the table of flag bits."""
     rows = ["| bit | name | meaning |", "|---|---|---|"]
-    rows += [f"| 0x{flag.value:04x} | `{flag.name}` | {_cell(said[str(flag.name)])} |" for flag in Flag]
+    rows += [f"| 0x{flag.value:04x} | `{flag.name}` | {_cell(said)} |" for flag, said in meanings().items()]
     return "\n".join(rows) + "\n"
 
 

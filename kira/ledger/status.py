@@ -337,14 +337,14 @@ def _unpublished(connection: Any, row: Any, release: Release) -> Unpublished:
         .order_by((AttemptTable.stage == row.stage).desc(), AttemptTable.began.desc())
         .limit(1)
     ).scalar()
-    reason, advice = _words(row, told or "")
+    reason, advice = words(row, told or "")
     return Unpublished(
         str(frame_of(row.frame, release)), row.stage, row.outcome, row.retrying, row.withdrawn, row.failures, reason,
         advice, row.dag_run or "", row.batch or "", row.at, log or "",
     )  # fmt: skip
 
 
-def _words(row: Any, reason: str) -> tuple[str, str]:
+def words(row: Any, reason: str) -> tuple[str, str]:
     """Reason and next step of a frame that is not published."""
     outcome = Outcome(row.outcome)
     if row.withdrawn:

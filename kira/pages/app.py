@@ -8,9 +8,10 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from kira.errors import InvalidInput, KiraError
-from kira.pages import overview
+from kira.pages import field, frame, overview
 from kira.pages.data import Data
 from kira.pages.html import page
+from kira.pages.missing import NotKnown
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
@@ -31,7 +32,8 @@ def create_app(data: Data, dependencies: Sequence[Any]) -> FastAPI:
     """
     app = FastAPI(title="Kira", dependencies=list(dependencies), docs_url=None, redoc_url=None, openapi_url=None)
     app.state.data = data
-    app.include_router(overview.router)
+    for part in (overview, frame, field):
+        app.include_router(part.router)
     files = {entry.name: entry.read_bytes() for entry in resources.files("kira.pages").joinpath("static").iterdir()
              if entry.name.rpartition(".")[2] in _TYPES}  # fmt: skip
 
@@ -46,6 +48,10 @@ def create_app(data: Data, dependencies: Sequence[Any]) -> FastAPI:
     @app.exception_handler(InvalidInput)
     def refused(request: Request, error: Exception) -> HTMLResponse:
         return page(request, "error.html", 400, title="That cannot be", text=str(error))
+
+    @app.exception_handler(NotKnown)
+    def unknown(request: Request, error: Exception) -> HTMLResponse:
+        return page(request, "error.html", 404, title="Not known", text=str(error))
 
     @app.exception_handler(KiraError)
     def failed(request: Request, error: Exception) -> HTMLResponse:

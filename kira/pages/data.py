@@ -8,10 +8,13 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from kira.ledger import Ledger
+from kira.pages.kept import Kept
+from kira.pages.pixels import Pixels
 from kira.settings import Settings
 from kira.storage import Store, open_store
 
 _T = TypeVar("_T")
+_FRAMES_OF_SOURCES = 16
 
 
 class Remembered(Generic[_T]):
@@ -50,10 +53,13 @@ class Data:
         no plugin that cannot be loaded.
     remembered : dict of str to Remembered
         What the pages keep for some seconds, by their names.
+    sources : Kept
+        Sources of some frames, as they are drawn.
     """
 
     settings_of: Callable[[], Settings] = Settings.from_environment
     remembered: dict[str, Remembered[Any]] = field(default_factory=dict)
+    sources: Kept[Any] = field(default_factory=lambda: Kept(_FRAMES_OF_SOURCES, lambda _: 1))
 
     @cached_property
     def settings(self) -> Settings:
@@ -69,3 +75,8 @@ class Data:
     def store(self) -> Store:
         """The staging store, with the catalogues."""
         return open_store(self.settings.stage_url)
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """Staged frames and pictures of them."""
+        return Pixels(self.store)
