@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from kira.errors import InvalidInput, KiraError
 from kira.ledger import Ledger
 from kira.ledger.fields import Mark, field_states, marks
+from kira.sdss import BANDS
 from kira.stages.positions import Positions, positions_path, read_positions
 from kira.storage import Store
 
@@ -153,6 +154,15 @@ class SkyMap:
         """Fields in the ledger whose position is not known, and which no map shows."""
         return sum(self._astray.copy().values())
 
+    def states_of(self, chunk: int) -> bytes:
+        """States of a chunk, 16 bits each, little-endian."""
+        return _in_16_bits(self.states[_part(chunk)])
+
+    def sources_of(self, chunk: int, band: str) -> bytes:
+        """Sources of a chunk in a band or in `all`, 16 bits each, little-endian; 65535 is that and more."""
+        part = self.sources[_part(chunk)]
+        return _in_16_bits(part.sum(axis=1, dtype=np.int64) if band == "all" else part[:, BANDS.index(band)])
+
     def look(self, patience: float = PATIENCE) -> None:
         """See to it that the ledger was looked at not long ago; waits no longer than that for it."""
         with self._lock:
@@ -279,9 +289,8 @@ def check_chunk(chunk: int, stamps: list[int]) -> None:
         raise InvalidInput(f"The sky has {len(stamps)} parts, from 0 on; there is no part {chunk}.")
 
 
-def chunk_of(values: NDArray[np.uint16], chunk: int) -> bytes:
-    """Numbers of 16 bits, little-endian."""
-    return values[_part(chunk)].astype("<u2").tobytes()
+def _in_16_bits(values: NDArray[np.integer]) -> bytes:  # type: ignore[type-arg]
+    return np.minimum(values, 65535).astype("<u2").tobytes()
 
 
 def _part(chunk: int) -> slice:

@@ -111,7 +111,8 @@ def read_positions(store: Store, archive: str) -> Positions | None:
         return None
     content = store.read(path)
     try:
-        table = pq.read_table(pa.BufferReader(content), columns=list(_COLUMNS))
+        # Not pq.read_table, which first imports a library for data in many files.
+        table = pq.ParquetFile(pa.BufferReader(content)).read(columns=list(_COLUMNS))
         if [table.schema.field(name).type for name in _COLUMNS] != list(_COLUMNS.values()):
             raise InvalidInput("its columns are of other types")
         run, camcol, field, ra, dec = (table[name].to_numpy() for name in _COLUMNS)
