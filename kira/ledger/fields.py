@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, and_, case, func, or_, select
 
 from kira.ledger.ledger import Ledger
-
 from kira.ledger.outcomes import Outcome
 from kira.ledger.tables import FrameTable, TallyTable
 from kira.sdss import BANDS

@@ -185,7 +185,7 @@ def sky(
     if found is not None:
         found.look()
     place = find_place(at, found) if found is not None and at.strip() else None
-    table = _table_values(found, place, chosen) if found is not None and place else {}
+    table = _table_values(found, place) if found is not None and place else {}
     synthetic = found is not None and bool((found.places.positions.run > _LAST_SURVEY_RUN).any())
     return page(
         request, "sky.html", known=known, chosen=chosen, sky=found, place=place, at=one_line(at), synthetic=synthetic,
@@ -193,9 +193,9 @@ def sky(
     )  # fmt: skip
 
 
-def _table_values(found: SkyMap, place: Place, chosen: Known) -> dict[str, Any]:
+def _table_values(found: SkyMap, place: Place) -> dict[str, Any]:
     rows, total = rows_near(found, place)
-    return {"rows": rows, "total": total, "place": place, "chosen": chosen, "bands": BANDS}
+    return {"rows": rows, "total": total, "bands": BANDS}
 
 
 @router.get("/{catalogue}/table", response_class=HTMLResponse)
@@ -209,9 +209,8 @@ def table(
     """Fields in view, for whoever cannot see the map."""
     found = _map(request, catalogue, 0.0)
     place = Place(ra, dec, radius, f"{ra:.3f} {dec:+.3f}")
-    return page(
-        request, "sky_table.html", **_table_values(found, place, _chosen(request.app.state.data, catalogue))
-    )  # fmt: skip
+    chosen = _chosen(request.app.state.data, catalogue)
+    return page(request, "sky_table.html", chosen=chosen, place=place, **_table_values(found, place))
 
 
 @router.get("/{catalogue}/find")

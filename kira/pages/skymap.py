@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from threading import Event, Lock, Thread
 from time import monotonic
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from kira.errors import InvalidInput, KiraError
 from kira.ledger import Ledger
 from kira.ledger.fields import Mark, field_states, marks
 from kira.sdss import BANDS
-from kira.stages.positions import Positions, positions_path, read_positions
+from kira.stages.positions import Positions, field_keys, positions_path, read_positions
 from kira.storage import Store
 
 CHUNK = 250_000
@@ -58,7 +59,7 @@ class Places:
     def __init__(self, positions: Positions) -> None:
         self.positions = positions
         self.version = positions.version
-        self.key = keys(positions.run, positions.camcol, positions.field)
+        self.key = field_keys(positions.run, positions.camcol, positions.field)
 
     def __len__(self) -> int:
         return len(self.key)
@@ -110,7 +111,7 @@ class Places:
 
     def index(self, run: int, camcol: int, field: int) -> int | None:
         """Index of a field; None if its position is not known."""
-        key = keys(np.array([run]), np.array([camcol]), np.array([field]))
+        key = field_keys(np.array([run]), np.array([camcol]), np.array([field]))
         place = int(np.searchsorted(self.key, key)[0])
         return place if place < len(self) and self.key[place] == key[0] else None
 
@@ -207,7 +208,7 @@ class SkyMap:
 
     def _take(self, runs: list[int]) -> None:
         found = field_states(self._ledger, self._catalogue, runs)
-        key = keys(found.run, found.camcol, found.field)
+        key = field_keys(found.run, found.camcol, found.field)
         place = np.searchsorted(self.places.key, key)
         known = place < len(self.places)
         known[known] = self.places.key[place[known]] == key[known]
@@ -221,8 +222,9 @@ class SkyMap:
             # Whole, so that no answer in between shows a run as empty.
             self.states[part], self.sources[part] = states, sources
             self._astray[run] = len(rows) - len(here)
-            for chunk in range(part.start // CHUNK, -(-part.stop // CHUNK)):
-                self.stamps[chunk] += 1
+            if part.start < part.stop:
+                for chunk in range(part.start // CHUNK, -(-part.stop // CHUNK)):
+                    self.stamps[chunk] += 1
 
 
 class Skies:
@@ -278,19 +280,14 @@ class _Kept:
     read: float = -math.inf
 
 
-def keys(run: NDArray[np.integer], camcol: NDArray[np.integer], field: NDArray[np.integer]) -> NDArray[np.int64]:  # type: ignore[type-arg]
-    """One number a field, in the order of run, camcol and field."""
-    return (run.astype(np.int64) * 10 + camcol) * 10**4 + field
-
-
 def check_chunk(chunk: int, stamps: list[int]) -> None:
     """Refuse the number of a chunk that there is not; InvalidInput."""
     if not 0 <= chunk < len(stamps):
         raise InvalidInput(f"The sky has {len(stamps)} parts, from 0 on; there is no part {chunk}.")
 
 
-def _in_16_bits(values: NDArray[np.integer]) -> bytes:  # type: ignore[type-arg]
-    return np.minimum(values, 65535).astype("<u2").tobytes()
+def _in_16_bits(values: NDArray[Any]) -> bytes:
+    return bytes(np.minimum(values, 65535).astype("<u2").tobytes())
 
 
 def _part(chunk: int) -> slice:

@@ -7,8 +7,9 @@ all releases, reruns and catalogues of an archive.
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,15 +66,33 @@ class Positions:
     @classmethod
     def of(cls, found: FieldPositions, origin: str) -> "Positions":
         """Put fields into order; of a field in several reruns, one."""
-        key = (found.run.astype(np.int64) * 10 + found.camcol) * 10**4 + found.field
-        _, rows = np.unique(key, return_index=True)
+        return cls._each_once(found.run, found.camcol, found.field, found.ra, found.dec, origin)
+
+    @classmethod
+    def merged(cls, found: "Sequence[Positions]") -> "Positions":
+        """Put several together; what the first says of a field counts."""
+        run, camcol, field, ra, dec = (np.concatenate([getattr(one, name) for one in found]) for name in _COLUMNS)
+        origin = " and ".join(dict.fromkeys(one.origin for one in found))
+        return cls._each_once(run, camcol, field, ra, dec, origin)
+
+    @classmethod
+    def _each_once(
+        cls, run: NDArray[Any], camcol: NDArray[Any], field: NDArray[Any], ra: NDArray[Any], dec: NDArray[Any],
+        origin: str,
+    ) -> "Positions":  # fmt: skip
+        _, rows = np.unique(field_keys(run, camcol, field), return_index=True)
         return cls(
-            found.run[rows], found.camcol[rows], found.field[rows], found.ra[rows].astype(np.float32),
-            found.dec[rows].astype(np.float32), origin,
+            run[rows].astype(np.int32), camcol[rows].astype(np.int8), field[rows].astype(np.int16),
+            ra[rows].astype(np.float32), dec[rows].astype(np.float32), origin,
         )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.run)
+
+
+def field_keys(run: NDArray[Any], camcol: NDArray[Any], field: NDArray[Any]) -> NDArray[np.int64]:
+    """One number a field, in the order of run, camcol and field."""
+    return np.asarray((run.astype(np.int64) * 10 + camcol) * 10**4 + field, dtype=np.int64)
 
 
 def positions_path(archive: str) -> str:
@@ -89,10 +108,8 @@ def write_positions(store: Store, archive: str, positions: Positions) -> None:
         metadata={_HERE: positions.origin.encode()},
     )
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        pa.Table.from_arrays([pa.array(v, kind) for v, kind in zip(values, _COLUMNS.values(), strict=True)], schema=schema),
-        sink, compression="zstd",
-    )  # fmt: skip
+    columns = [pa.array(of, kind) for of, kind in zip(values, _COLUMNS.values(), strict=True)]
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
     store.write(positions_path(archive), sink.getvalue().to_pybytes())
 
 
@@ -116,8 +133,9 @@ def read_positions(store: Store, archive: str) -> Positions | None:
         if [table.schema.field(name).type for name in _COLUMNS] != list(_COLUMNS.values()):
             raise InvalidInput("its columns are of other types")
         run, camcol, field, ra, dec = (table[name].to_numpy() for name in _COLUMNS)
-        key = (run.astype(np.int64) * 10 + camcol) * 10**4 + field
-        if (np.diff(key) <= 0).any() or not (np.isfinite(ra).all() and np.isfinite(dec).all()):
+        if (np.diff(field_keys(run, camcol, field)) <= 0).any() or not (
+            np.isfinite(ra).all() and np.isfinite(dec).all()
+        ):
             raise InvalidInput("its fields are not in order, or have no position")
         origin = (table.schema.metadata or {}).get(_HERE, b"").decode()
     except (pa.ArrowException, OSError, LookupError, ValueError, InvalidInput) as error:
@@ -192,7 +210,7 @@ def _by_field(table: pa.Table) -> Iterator[tuple[tuple[int, int, int], NDArray[n
     run, camcol, field = (table[name].to_numpy().astype(np.int64) for name in ("run", "camcol", "field"))
     values = np.array([table[name].to_numpy() for name in ("x", "y", "ra", "dec")], dtype=np.float64)
     known = np.isfinite(values).all(axis=0)
-    key, values = ((run * 10 + camcol) * 10**4 + field)[known], values[:, known]
+    key, values = field_keys(run, camcol, field)[known], values[:, known]
     order = np.argsort(key, kind="stable")
     key, values = key[order], values[:, order]
     begins = np.flatnonzero(np.diff(key, prepend=-1))
