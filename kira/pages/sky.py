@@ -45,12 +45,13 @@ _CHANGING = {"Cache-Control": "no-store"}
 
 @dataclass(frozen=True)
 class Place:
-    """Where somebody looks: a position and a radius in degrees, and the words for it."""
+    """Where somebody looks: a position and a radius in degrees, words for it, and the field if it is one."""
 
     ra: float
     dec: float
     radius: float
     words: str
+    field: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def find_place(text: str, sky: SkyMap) -> Place:
         if place is None:
             raise InvalidInput(f"Where {name} is, is not known: it is not in the archive's list of fields.")
         p = sky.places.positions
-        return Place(float(p.ra[place]), float(p.dec[place]), FIELD_VIEW, name)
+        return Place(float(p.ra[place]), float(p.dec[place]), FIELD_VIEW, name, field)
     parts = [part for part in re.split(r"[,;]\s*|\s+", text.strip()) if part]
     if len(text) > 80 or len(parts) not in (2, 6):
         raise InvalidInput(
@@ -219,7 +220,7 @@ def find(request: Request, catalogue: int, text: Annotated[str, Query(max_length
     try:
         place = find_place(text, _map(request, catalogue))
     except InvalidInput as error:
-        return JSONResponse({"error": str(error)}, 400, headers=_CHANGING)
+        return JSONResponse({"error": str(error)}, headers=_CHANGING)  # an answer like any other: no error in a console
     return JSONResponse(vars(place), headers=_CHANGING)
 
 

@@ -16,8 +16,8 @@
 
   // -- states and colours. The order of the ranks is that of who is drawn over whom.
   const STATES = [
-    {words: "not asked for", letter: "–", rank: 1}, {words: "to do", letter: "T", rank: 3},
-    {words: "at work", letter: "W", rank: 4}, {words: "published", letter: "P", rank: 2},
+    {words: "not asked for", letter: "–", rank: 1}, {words: "to do", letter: "T", rank: 2},
+    {words: "at work", letter: "W", rank: 4}, {words: "published", letter: "P", rank: 3},
     {words: "failed", letter: "F", rank: 6}, {words: "not in the archive", letter: "N", rank: 5},
   ];
   const PUBLISHED = 3, FAILED_RANK = 6;
@@ -25,8 +25,8 @@
   const OUTLINED = 20;  // pixels from which on a field can be chosen
   // Okabe & Ito (2008), which people with any kind of colour vision tell apart.
   const COLOURS = {
-    light: ["#b8b8b8", "#0072b2", "#56b4e9", "#e69f00", "#cc79a7", "#d55e00"],
-    dark: ["#5a5a5a", "#3a96d0", "#a6dcff", "#f0b429", "#e39ac2", "#ff7a33"],
+    light: ["#b8b8b8", "#56b4e9", "#0072b2", "#e69f00", "#cc79a7", "#d55e00"],
+    dark: ["#5a5a5a", "#a6dcff", "#3a96d0", "#f0b429", "#e39ac2", "#ff7a33"],
   };
   // viridis (CC0) at nine places; its brightness grows evenly.
   const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
@@ -50,7 +50,7 @@
   let cells = null;  // first, last, and the cone that holds all of it
   const view = {ra: 0, dec: 0, scale: 1};  // degrees; pixels a radian
   let width = 0, height = 0, ratio = 1, buffer = null, pixels = null, ranks = null, least = 1;
-  let by = "state", band = "all", hovered = -1, wanted = false, most = 1;
+  let by = "state", band = "all", hovered = -1, wanted = false, ranges = [];
 
   const limit = () => {
     view.ra = (view.ra % 360 + 360) % 360;
@@ -158,14 +158,15 @@
     }
   };
   const darker = (colour) => (0xff000000 | (colour >> 1 & 0x7f7f7f)) >>> 0;
+  const shades = () => {  // by rank, the first of which is no field
+    const own = COLOURS[dark() ? "dark" : "light"], of = band === "all" ? 5 : 1;
+    if (by === "state") return ["", ...own];
+    if (by === "sources") return ["", own[0], ...VIRIDIS];
+    return ["", own[0], ...Array.from({length: of}, (_, i) => VIRIDIS[Math.round((i + 1) * 8 / of)])];
+  };
   const palette = () => {
     const found = new Uint32Array(256);
-    (by === "state" ? COLOURS[dark() ? "dark" : "light"] : [COLOURS[dark() ? "dark" : "light"][0], ...VIRIDIS])
-      .forEach((hex, i) => { found[i + 1] = rgba(hex); });
-    if (by === "bands") {
-      const of = band === "all" ? 5 : 1;
-      for (let i = 1; i <= of; i++) found[i + 1] = rgba(VIRIDIS[Math.round(i * 8 / of)]);
-    }
+    shades().forEach((hex, i) => { if (hex) found[i] = rgba(hex); });
     for (let i = 1; i < BORDER; i++) found[BORDER + i] = darker(found[i]);
     return found;
   };
@@ -287,7 +288,8 @@
     // Where fields lie over each other, the name of the one that is uppermost, and the others where there is room.
     const taken = [], high = long ? 34 : 32, wide = long ? 112 : 30;
     shown.sort((one, other) => code[placeOf[other]] - code[placeOf[one]] || one - other);
-    lines.textAlign = "center";
+    const hexes = shades();
+    lines.textAlign = "center"; lines.font = "600 12px system-ui, sans-serif";
     for (const n of shown) {
       const p = placeOf[n];
       project(m, vx[p], vy[p], vz[p], point);
@@ -295,15 +297,20 @@
       if (taken.some(([a, b]) => Math.abs(a - x) < wide && Math.abs(b - y) < high)) continue;
       taken.push([x, y]);
       if (taken.length > 150) break;
+      lines.fillStyle = onto(hexes[code[p]]);
       if (long) {
-        written(`${s[0]}-${s[1]}-${number[n]}`, x, y - 9);
-        written([...BANDS].map((name, b) => name + STATES[bandState(states[n], b)].letter).join(" "), x, y + 9);
+        lines.fillText(`${s[0]}-${s[1]}-${number[n]}`, x, y - 9);
+        lines.fillText([...BANDS].map((name, b) => name + STATES[bandState(states[n], b)].letter).join(" "), x, y + 9);
       } else {
-        written(`${number[n]}`, x, y - 8);
-        written(STATES[overall(states[n])].letter, x, y + 8);
+        lines.fillText(`${number[n]}`, x, y - 8);
+        lines.fillText(STATES[overall(states[n])].letter, x, y + 8);
       }
     }
     lines.textAlign = "left";
+  };
+  const onto = (hex) => {  // what can be read upon a colour
+    const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+    return 0.3 * r + 0.59 * g + 0.11 * b > 110 ? "#000" : "#fff";
   };
   const ring = (m) => {  // round the field under the pointer
     if (hovered < 0) return;
@@ -349,10 +356,8 @@
     }
     const tally = new Float64Array(256);
     if (by === "sources" && sources) {
-      most = 1;
-      for (let n = 0; n < count; n++) if (sources[n] > most) most = sources[n];
-      const scale = (STEPS - 1) / Math.log(1 + most);
-      for (let p = 0; p < count; p++) code[p] = sources[order[p]] ? 2 + Math.round(Math.log(1 + sources[order[p]]) * scale) : 1;
+      const step = quantiles();
+      for (let p = 0; p < count; p++) code[p] = step[sources[order[p]]];
     } else {
       for (let p = 0; p < count; p++) code[p] = table[states[order[p]]];
     }
@@ -360,29 +365,39 @@
     legend(tally);
     redraw();
   };
+  const quantiles = () => {  // as many fields in each colour, as far as they differ; the colour of each number
+    const step = new Uint8Array(65536).fill(1), often = new Float64Array(65536);
+    let published = 0, so = 0;
+    for (let n = 0; n < count; n++) if (sources[n]) { often[sources[n]]++; published++; }
+    ranges = [];
+    for (let value = 1; value < 65536; value++) {
+      const i = Math.min(STEPS - 1, Math.floor(so / published * STEPS)) || 0;
+      step[value] = 2 + i;
+      if (often[value]) { ranges[i] ??= [value, value]; ranges[i][1] = value; }
+      so += often[value];
+    }
+    return step;
+  };
   const legend = (tally) => {
-    const entries = [], number = (n) => n.toLocaleString("en");
-    const grey = COLOURS[dark() ? "dark" : "light"];
+    const entries = [], number = (n) => n.toLocaleString("en"), hexes = shades();
     if (by === "state") {
       for (const one of [3, 2, 1, 4, 5, 0]) {
         const {words, letter, rank} = STATES[one];
-        entries.push([grey[rank - 1], letter, `${words}: ${number(tally[rank])}`]);
+        entries.push([hexes[rank], letter, `${words}: ${number(tally[rank])}`]);
       }
     } else if (by === "bands") {
       const of = band === "all" ? 5 : 1;
-      for (let i = 0; i <= of; i++) entries.push([i ? VIRIDIS[Math.round(i * 8 / of)] : grey[0], `${i}`, `${i} of ${of} published: ${number(tally[i + 1])}`]);
+      for (let i = 0; i <= of; i++) entries.push([hexes[i + 1], `${i}`, `${i} of ${of} published: ${number(tally[i + 1])}`]);
     } else {
-      entries.push([grey[0], "0", `no sources published: ${number(tally[1])}`]);
-      VIRIDIS.forEach((hex, i) => {
-        const about = Math.round(Math.exp(i / (STEPS - 1) * Math.log(1 + most)) - 1);
-        if (tally[i + 2]) entries.push([hex, "", `about ${number(about)}: ${number(tally[i + 2])}`]);
+      entries.push([hexes[1], "0", `no sources published: ${number(tally[1])}`]);
+      ranges.forEach(([least, most], i) => {
+        entries.push([VIRIDIS[i], "", `${number(least)}${most > least ? ` to ${number(most)}` : ""}: ${number(tally[i + 2])}`]);
       });
     }
     $("sky-legend").replaceChildren(...entries.map(([colour, letter, words]) => {
       const item = document.createElement("li"), swatch = document.createElement("span");
       swatch.className = "sky-swatch"; swatch.style.backgroundColor = colour; swatch.textContent = letter;
-      const light = parseInt(colour.slice(1, 3), 16) * 0.3 + parseInt(colour.slice(3, 5), 16) * 0.59 + parseInt(colour.slice(5), 16) * 0.11;
-      swatch.style.color = light > 110 ? "#000" : "#fff"; swatch.setAttribute("aria-hidden", "true");
+      swatch.style.color = onto(colour); swatch.setAttribute("aria-hidden", "true");
       item.append(swatch, `${words}${by === "bands" && band !== "all" ? ` in ${band}` : ""}`);
       return item;
     }));
@@ -559,6 +574,14 @@
     }
     return best;
   };
+  const indexOf = (run, camcol, field) => {
+    let begin = 0;
+    for (const [r, c, first, length] of segments) {
+      if (r === run && c === camcol && field >= first && field < first + length) return begin + field - first;
+      begin += length;
+    }
+    return -1;
+  };
   const tell = (n) => {
     const line = $("sky-here");
     line.hidden = n < 0;
@@ -651,7 +674,9 @@
       const answer = await fetch(`${base}/find?text=${encodeURIComponent(text)}`, {credentials: "same-origin"});
       const found = await answer.json();
       $("sky-said").textContent = found.words ?? found.error ?? "That could not be looked up.";
-      if (answer.ok) go(found.ra, found.dec, found.radius);
+      if (found.words === undefined) return;
+      if (found.field) { hovered = indexOf(...found.field); tell(hovered); }
+      go(found.ra, found.dec, found.radius);
     } catch { $("sky-said").textContent = "The server did not answer; try again."; }
   });
   const home = () => {  // the right ascension opposite to the widest gap
