@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, and_, case, func, literal_column, or_, select
 
 from kira.ledger.ledger import Ledger
 from kira.ledger.outcomes import Outcome
@@ -98,14 +98,15 @@ def field_states(ledger: Ledger, catalogue: int, runs: Sequence[int]) -> FieldSt
     runs : sequence of int
         Of a field in several reruns, the last one counts.
     """
-    field = (FrameTable.frame // 10).label("field")
+    # Numbers as text, no parameters: PostgreSQL takes two of these for two expressions, and groups by neither.
+    field = FrameTable.frame // literal_column("10", BigInteger)
     state = _state(FrameTable, FrameTable.published_batch_id.is_not(None))
     band = FrameTable.frame % 10
     weight = case(*((band == number, 1 << _BITS * number) for number in range(1, len(BANDS))), else_=1)
     sources = [
         func.sum(case((band == number, FrameTable.sources), else_=0)).label(name) for number, name in enumerate(BANDS)
     ]
-    query = select(field, func.sum(state * weight), *sources).where(FrameTable.catalogue_id == catalogue)
+    query = select(field.label("key"), func.sum(state * weight), *sources).where(FrameTable.catalogue_id == catalogue)
     pieces = [np.zeros((0, 2 + len(BANDS)), dtype=np.int64)]
     with ledger.database.reading() as connection:
         for low, high in _ranges(runs):

@@ -231,7 +231,8 @@ def now(request: Request, catalogue: int) -> JSONResponse:
     return JSONResponse(
         {
             "version": found.places.version, "fields": len(found.places), "chunk": CHUNK, "stamps": found.stamps,
-            "read": found.read, "to_read": found.to_read, "unplaced": found.unplaced, "error": found.error,
+            "read": found.read, "to_read": found.to_read, "whole": found.whole,
+            "unplaced": found.unplaced, "error": found.error,
         },
         headers=_CHANGING,
     )  # fmt: skip

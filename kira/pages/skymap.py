@@ -12,6 +12,7 @@ from functools import cached_property
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,9 +132,11 @@ class SkyMap:
         See `kira.ledger.fields.FieldStates`; in the order of the positions.
     sources : numpy.ndarray of uint16, shape (n, 5)
     stamps : list of int
-        Of each chunk, a number that goes up when it changes.
+        Of each chunk, a checksum: the same in all processes of a server that show the same.
     read, to_read : int
         Runs, in the look at the ledger that is under way or was last.
+    whole : bool
+        Whether all of the ledger was read once.
     error : str
         Why the last look failed; empty if it did not.
     """
@@ -143,7 +146,7 @@ class SkyMap:
         self.states = np.zeros(len(places), dtype=np.uint16)
         self.sources = np.zeros((len(places), 5), dtype=np.uint16)
         self.stamps = [0] * max(1, -(-len(places) // CHUNK))
-        self.read, self.to_read, self.error = 0, 0, ""
+        self.read, self.to_read, self.whole, self.error = 0, 0, False, ""
         self._marks: dict[int, Mark] = {}
         self._astray: dict[int, int] = {}
         self._lock, self._done = Lock(), Event()
@@ -204,6 +207,7 @@ class SkyMap:
                 else:
                     self._marks.pop(run, None)
             self.read += len(runs)
+        self.whole = True
         return len(changed)
 
     def _take(self, runs: list[int]) -> None:
@@ -212,6 +216,7 @@ class SkyMap:
         place = np.searchsorted(self.places.key, key)
         known = place < len(self.places)
         known[known] = self.places.key[place[known]] == key[known]
+        touched: set[int] = set()
         for run in runs:
             part = slice(*np.searchsorted(self.places.key, [run * 10**5, (run + 1) * 10**5]))
             rows = np.flatnonzero(found.run == run)
@@ -223,8 +228,9 @@ class SkyMap:
             self.states[part], self.sources[part] = states, sources
             self._astray[run] = len(rows) - len(here)
             if part.start < part.stop:
-                for chunk in range(part.start // CHUNK, -(-part.stop // CHUNK)):
-                    self.stamps[chunk] += 1
+                touched.update(range(part.start // CHUNK, -(-part.stop // CHUNK)))
+        for chunk in touched:
+            self.stamps[chunk] = crc32(self.sources[_part(chunk)].tobytes(), crc32(self.states[_part(chunk)].tobytes()))
 
 
 class Skies:

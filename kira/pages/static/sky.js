@@ -470,7 +470,7 @@
     if (by === "sources" && band === asked) sources = found;
   };
   const say = (text) => { const line = $("sky-progress"); if (line.textContent !== text) line.textContent = text; };
-  let timer = 0;
+  let timer = 0, seenWhole = false;
   const look = async () => {
     clearTimeout(timer);
     let wait = 10000;
@@ -479,7 +479,10 @@
       if (version && now.version !== version) { location.reload(); return; }
       const fresh = !version;
       if (fresh) await load(now);
-      const changed = parts().filter((part) => stamps[part] !== now.stamps[part]);
+      // Another process of the server, which has just begun to read, knows less than we do.
+      const behind = seenWhole && !now.whole;
+      seenWhole ||= now.whole;
+      const changed = behind ? [] : parts().filter((part) => stamps[part] !== now.stamps[part]);
       for (const part of changed) {
         states.set(new Uint16Array(await (await get(`states/${part}`)).arrayBuffer()), part * chunk);
         stamps[part] = now.stamps[part];
