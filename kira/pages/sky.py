@@ -14,7 +14,7 @@ from kira.ledger.fields import FieldState
 from kira.ledger.status import Known, catalogues
 from kira.pages.data import Data, Remembered
 from kira.pages.html import page
-from kira.pages.skymap import CHUNK, Skies, SkyMap, check_chunk, states_by_band
+from kira.pages.skymap import CHUNK, PATIENCE, Skies, SkyMap, check_chunk, states_by_band
 from kira.sdss import BANDS, FrameId
 from kira.sdss.quoting import one_line, quoted
 
@@ -184,7 +184,7 @@ def sky(
     chosen = _chosen(data, catalogue) if catalogue is not None else known[-1]
     found = _skies(data).map(chosen.id, chosen.archive)
     if found is not None:
-        found.look()
+        found.look(PATIENCE if at.strip() else 0.0)  # the map asks by itself
     place = find_place(at, found) if found is not None and at.strip() else None
     table = _table_values(found, place) if found is not None and place else {}
     synthetic = found is not None and bool((found.places.positions.run > _LAST_SURVEY_RUN).any())

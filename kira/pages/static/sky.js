@@ -50,7 +50,7 @@
   let cells = null;  // first, last, and the cone that holds all of it
   const view = {ra: 0, dec: 0, scale: 1};  // degrees; pixels a radian
   let width = 0, height = 0, ratio = 1, buffer = null, pixels = null, ranks = null, least = 1;
-  let by = "state", band = "all", hovered = -1, wanted = false, ranges = [];
+  let by = "state", band = "all", hovered = -1, wanted = false, ranges = [], urgent = [];
 
   const limit = () => {
     view.ra = (view.ra % 360 + 360) % 360;
@@ -183,32 +183,30 @@
           if (point[0] < -margin || point[0] > width + margin || point[1] < -margin || point[1] > height + margin) continue;
           corners(m, order[p]);
           fill(code[p], W, H);
-          if (size >= 16 * ratio) border(BORDER + code[p], W, H);
+          if (size >= 16 * ratio && stride === 1) border(BORDER + code[p], W, H);
           if (margin >= OUTLINED) shown.push(order[p]);
         }
       } else {
         dots(m, cell, Math.max(1, Math.round(size)), W, H, stride);
       }
     }
+    if (size < 6) dots(m, null, Math.max(1, Math.round(size)), W, H, 1);
     const colours = palette();
     for (let p = 0; p < pixels.length; p++) pixels[p] = colours[ranks[p]];
     image.putImageData(buffer, 0, 0);
     return shown;
   };
+  // The points of a cell; without one, those that are to be seen among a thousand others.
   const dots = (m, cell, size, W, H, stride) => {
     const [a, b, c, d, e, , g, h, i] = m, k = view.scale * ratio * Math.SQRT2, cx = W / 2, cy = H / 2;
-    const large = by === "state" ? FAILED_RANK : 255;  // a failure among a thousand others is to be seen
-    const usual = Math.max(size, Math.min(3, Math.round(fieldPixels() * ratio * stride))), failed = Math.max(3, usual);
-    for (let p = cell.first, end = cell.last; p < end; p++) {
-      const value = code[p];
-      if (stride > 1 && p % stride && value !== large) continue;
-      const X = vx[p], Y = vy[p], Z = vz[p];
+    const alone = !cell, wide = alone ? Math.max(3, size) : Math.max(size, Math.min(3, Math.round(fieldPixels() * ratio * stride)));
+    for (let n = alone ? 0 : cell.first, end = alone ? urgent.length : cell.last; n < end; n += stride) {
+      const p = alone ? urgent[n] : n, value = code[p], X = vx[p], Y = vy[p], Z = vz[p];
       const x = a * X + b * Y + c * Z, y = d * X + e * Y, z = g * X + h * Y + i * Z;
       const r = Math.sqrt(x * x + y * y), s = r + x > 1e-15 ? r + x : 1e-15;
       const half = Math.sqrt(r * s * 0.5), q = k / Math.sqrt(1 + half);
       const px = cx - q * y * r / half | 0, py = cy - q * z | 0;
       if (px < 0 || px >= W || py < 0 || py >= H) continue;
-      const wide = value === large ? failed : usual;
       if (wide === 1) {
         const at = py * W + px;
         if (ranks[at] < value) ranks[at] = value;
@@ -362,6 +360,7 @@
       for (let p = 0; p < count; p++) code[p] = table[states[order[p]]];
     }
     for (let p = 0; p < count; p++) tally[code[p]]++;
+    urgent = by === "state" ? code.reduce((found, rank, p) => { if (rank === FAILED_RANK) found.push(p); return found; }, []) : [];
     legend(tally);
     redraw();
   };
