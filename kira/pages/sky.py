@@ -180,16 +180,19 @@ def sky(
     data: Data = request.app.state.data
     known = _known(data)
     if not known:
-        return page(request, "sky.html", known=[], chosen=None, sky=None, place=None, at="", synthetic=False)
+        return page(request, "sky.html", known=[], chosen=None, sky=False, place=None, at="", synthetic=False)
     chosen = _chosen(data, catalogue) if catalogue is not None else known[-1]
-    found = _skies(data).map(chosen.id, chosen.archive)
+    there = _skies(data).has(chosen.archive)
+    # Only a table needs what is on the map at once; the map asks for it by itself.
+    found = _skies(data).map(chosen.id, chosen.archive) if there and at.strip() else None
+    place, table, synthetic = None, {}, False
     if found is not None:
-        found.look(PATIENCE if at.strip() else 0.0)  # the map asks by itself
-    place = find_place(at, found) if found is not None and at.strip() else None
-    table = _table_values(found, place) if found is not None and place else {}
-    synthetic = found is not None and bool((found.places.positions.run > _LAST_SURVEY_RUN).any())
+        found.look(PATIENCE)
+        place = find_place(at, found)
+        table = _table_values(found, place)
+        synthetic = bool((found.places.positions.run > _LAST_SURVEY_RUN).any())
     return page(
-        request, "sky.html", known=known, chosen=chosen, sky=found, place=place, at=one_line(at), synthetic=synthetic,
+        request, "sky.html", known=known, chosen=chosen, sky=there, place=place, at=one_line(at), synthetic=synthetic,
         **table,
     )  # fmt: skip
 
@@ -227,7 +230,10 @@ def find(request: Request, catalogue: int, text: Annotated[str, Query(max_length
 @router.get("/{catalogue}/now")
 def now(request: Request, catalogue: int) -> JSONResponse:
     """How far the map is, and which of its parts have changed."""
-    found = _map(request, catalogue, 0.3)
+    try:
+        found = _map(request, catalogue, 0.3)
+    except InvalidInput as error:
+        return JSONResponse({"error": str(error)}, headers=_CHANGING)
     return JSONResponse(
         {
             "version": found.places.version, "fields": len(found.places), "chunk": CHUNK, "stamps": found.stamps,

@@ -263,6 +263,11 @@ class Skies:
                 kept.looked = now
             return kept.places
 
+    def has(self, archive: str) -> bool:
+        """Whether where the fields of an archive are was written; reads nothing, which takes seconds the first time."""
+        kept = self._places.get(archive)
+        return (kept is not None and kept.places is not None) or self._store.exists(positions_path(archive))
+
     def map(self, catalogue: int, archive: str) -> SkyMap | None:
         """Map of a catalogue; None if the positions of its archive are not known."""
         places = self.places(archive)

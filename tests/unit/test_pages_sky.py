@@ -225,7 +225,8 @@ def test_a_file_of_positions_that_is_none_is_refused(site: Site, wrong: str) -> 
     with pytest.raises(InvalidInput, match="kira sky refresh"):
         read_positions(site.store, "shared")
     record(site.ledger, frames(94, 1, 11), Stage.PUBLISH)
-    answer = site.client.get("/sky")
+    assert "make it anew with kira sky refresh" in site.client.get("/sky/1/now").json()["error"]
+    answer = site.client.get("/sky", params={"at": "10 0"})
     assert answer.status_code == 400
     assert "make it anew with kira sky refresh" in answer.text
     assert SCRIPT not in answer.text
@@ -424,7 +425,7 @@ def test_the_page_says_what_it_shows(full: Site) -> None:
     assert "survey-&lt;script&gt;" in answer.text
     assert 'data-catalogue="1"' in answer.text
     assert "style=" not in answer.text
-    assert "Synthetic" not in answer.text
+    assert "hidden>Synthetic" in answer.text
     for name in ("sky.css", "sky.js"):
         assert f"/static/{name}" in answer.text
         assert full.client.get(f"/static/{name}").status_code == 200
@@ -452,7 +453,7 @@ def test_the_table_of_what_is_in_view_is_bounded(full: Site) -> None:
 
 
 def test_the_numbers_of_a_map_are_served(full: Site) -> None:
-    full.client.get("/sky")
+    full.client.get("/sky/1/now")
     now = full.client.get("/sky/1/now").json()
     assert (now["fields"], now["unplaced"], now["error"], len(now["stamps"])) == (len(SKY), 1, "", 1)
     assert now["read"] == now["to_read"] == 2
@@ -469,7 +470,7 @@ def test_the_numbers_of_a_map_are_served(full: Site) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/sky/2/now", 400), ("/sky/x/now", 422), ("/sky/1/states/1", 400), ("/sky/1/states/-1", 400),
+    [("/sky/2/states/0", 400), ("/sky/x/now", 422), ("/sky/1/states/1", 400), ("/sky/1/states/-1", 400),
      ("/sky/1/positions/9", 400), ("/sky/1/positions/..%2f..%2fetc", 404), ("/sky/1/sources/y/0", 400),
      ("/sky/1/sources/..%2f/0", 404), ("/sky/1/sources/r/5", 400), ("/sky?catalogue=7", 400),
      ("/sky?catalogue=x", 422)],
@@ -496,6 +497,7 @@ def test_synthetic_fields_are_labelled(site: Site) -> None:
     record(site.ledger, frames(9000, 1, 11), Stage.PUBLISH)
     text = site.client.get("/sky", params={"at": "9000-1-11"}).text
     assert "Synthetic" in text
+    assert "hidden>Synthetic" not in text
     assert "9000-1-11</a> (synthetic)" in text
 
 

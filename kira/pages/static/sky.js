@@ -413,6 +413,7 @@
     ({version, fields: count, chunk} = now);
     stamps = now.stamps.map(() => -1);
     segments = await (await get(`segments?version=${version}`)).json();
+    $("sky-synthetic").hidden = !segments.some(([run]) => run > LAST_SURVEY_RUN);
     ra = new Float32Array(count); dec = new Float32Array(count); states = new Uint16Array(count);
     number = new Uint16Array(count); edge = new Uint8Array(count); segmentOf = new Uint32Array(count);
     let n = 0;
@@ -475,6 +476,7 @@
     let wait = 10000;
     try {
       const now = await (await get("now")).json();
+      if (!now.version) { say(`There is no map: ${now.error}`); timer = setTimeout(look, 30000); return; }
       if (version && now.version !== version) { location.reload(); return; }
       const fresh = !version;
       if (fresh) await load(now);
