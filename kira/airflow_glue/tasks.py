@@ -39,6 +39,7 @@ from kira.stages.cost import cost
 from kira.stages.extraction import forget_failure, job_failure
 from kira.stages.judging import Rules
 from kira.stages.plan import report_path
+from kira.stages.positions import keep_positions
 from kira.stages.work import Attempt, Services, workers
 from kira.storage import Manifest, S3Mirror, catalogue_folder, open_store
 
@@ -240,6 +241,7 @@ def _planned() -> list[str]:
             max_batches=request.max_batches, again=request.again, by_run_list=request.field_list == "run list",
             reference_every=settings.reference_every, is_live=_is_live,
         )  # fmt: skip
+        keep_positions(services.store, client, selection.release)
     return done.batches
 
 

@@ -74,6 +74,17 @@ def find_source(text: str, sample: Path, stack: LocalStack) -> Source:
     return _served(_name(str(folder)), folder, stack)
 
 
+def local_folder(text: str, sample: Path) -> tuple[str, Path] | None:
+    """Name and folder of an archive that is on this machine, InvalidInput if it is not; None for `sdss` and URLs."""
+    if text == "sdss" or _is_url(text):
+        return None
+    if text == "sample":
+        return "sample", sample
+    check_archive(text)
+    folder = _folder(text).resolve()
+    return _name(str(folder)), folder
+
+
 def check_archive(text: str) -> None:
     """Refuse what is no archive, before anything is started for it; InvalidInput with a sentence."""
     if text in ("sample", "sdss"):

@@ -314,6 +314,26 @@ class ArchiveClient:
             "choose by runs and fields instead of by a patch of sky."
         )
 
+    def positions_size(self, release: Release) -> int | None:
+        """Bytes that `positions` would fetch, 0 if it has them already; None if there is no such list, or no length.
+
+        Raises
+        ------
+        ArchiveUnavailable
+            If the archive cannot be asked.
+        """
+        asked = (release,) if release.field_list else tuple(r for r in reversed(ALL_RELEASES) if r.field_list)
+        for one in asked:
+            url = f"{self.archive.base(one)}/{one.field_list}"
+            with self._positions_lock:
+                if url in self._positions:
+                    return 0
+            try:
+                return self._fetcher.head(url).size
+            except NotInArchive:
+                continue
+        return None
+
     def _read_positions(self, url: str) -> FieldPositions | None:
         with NamedTemporaryFile(prefix="kira-window-flist-", suffix=".fits") as file:
             try:
