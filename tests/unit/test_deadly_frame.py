@@ -115,7 +115,7 @@ def test_what_was_put_off_is_tried_once_more_alone(
 
     monkeypatch.setenv("PYTHONPATH", str(ODD_FRAMES))
     monkeypatch.setenv("ODD_FRAMES", f"{DEADLY}={kind}")
-    measured = extract_batch(store, manifest, Parameters(), 2, run_all, FrameLimits(seconds=6))
+    measured = extract_batch(store, manifest, Parameters(), 2, run_all, FrameLimits(seconds=20))
     assert rounds == [[tuple(sorted((GOOD, OTHER, DEADLY)))], [(GOOD,), (DEADLY,)]]
     assert [(one.frame, one.outcome, one.sources) for one in measured] == [
         (GOOD, Outcome.OK, COUNTS[GOOD]), (OTHER, Outcome.OK, COUNTS[OTHER]), (DEADLY, outcome, 0)
