@@ -1,6 +1,6 @@
 """What the pages read: ledger and staging store, opened where they are first needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from kira.ledger import Ledger
+from kira.sdss.archive import Archive
 from kira.settings import Settings
 from kira.storage import Store, open_store
 
@@ -50,10 +51,16 @@ class Data:
         no plugin that cannot be loaded.
     remembered : dict of str to Remembered
         What the pages keep for some seconds, by their names.
+    s3_client : callable, optional
+        Makes a boto3 client of the mirror's S3.
+    archives : callable, optional
+        The archives that there are.
     """
 
     settings_of: Callable[[], Settings] = Settings.from_environment
     remembered: dict[str, Remembered[Any]] = field(default_factory=dict)
+    s3_client: Callable[[], Any] | None = None
+    archives: Callable[[], Sequence[Archive]] | None = None
 
     @cached_property
     def settings(self) -> Settings:
