@@ -207,7 +207,7 @@ def synthetic(data: Data, known: Sequence[Known]) -> set[int]:
 
 
 def _asked(data: Data, known: Known) -> Watched[bool]:
-    name = f"synthetic {known.id}"
+    name = f"overview synthetic {known.id}"
     if name not in data.remembered:
         made = Watched(lambda: _is_synthetic(data, known), SYNTHETIC_SECONDS, SYNTHETIC_WAIT)
         data.remembered[name] = Remembered(lambda: made, float("inf"))

@@ -6,6 +6,7 @@ Each is asked in a thread of its own and fails alone. How Airflow itself is, is 
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from time import monotonic
 from typing import Any
 
@@ -164,9 +165,14 @@ def _bean(ui: str, name: str) -> dict[str, Any]:
     return bean
 
 
+@cache
+def _client() -> httpx.Client:
+    # One for all: to read the certificates takes longer than most servers. No proxy: these are in one's own network.
+    return httpx.Client(trust_env=False)
+
+
 def _get(url: str, **query: str) -> httpx.Response:
-    # No proxy: these are machines of one's own network.
-    answer = httpx.get(url, params=query, timeout=WAIT, trust_env=False)
+    answer = _client().get(url, params=query, timeout=WAIT)
     answer.raise_for_status()
     return answer
 
