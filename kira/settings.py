@@ -15,7 +15,8 @@
 | `KIRA_FRAME_MEMORY_MB` | of a Spark worker while it is at a frame (default 3072); see `kira.extraction.limits` |
 | `KIRA_FRAME_SECONDS` | time that one frame may take in a Spark worker (default 600); see `kira.extraction.limits` |
 
-`KIRA_RETRY_SECONDS` (first wait before a stage is tried again) and `KIRA_SCHEDULE` (of `sdss_ingest`) are read in
+`KIRA_RETRY_SECONDS` (first wait before a stage is tried again), `KIRA_SCHEDULE` (of `sdss_ingest`), `KIRA_ALERTS` and
+`KIRA_ALERT_FRAMES` (who is told of runs that failed, or left so many frames behind; docs/monitoring.md) are read in
 `kira/airflow_glue`.
 """
 

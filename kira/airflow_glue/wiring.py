@@ -10,6 +10,7 @@ from typing import Any
 from airflow.sdk import AssetAlias, Param, task, task_group
 
 from kira.airflow_glue.links import OF_BATCH, OF_RUN
+from kira.airflow_glue.notifier import RunNotifier
 from kira.airflow_glue.request import ARCHIVE_CONNECTION, FIELD_LISTS, MAX_BATCH_SIZE, MAX_BATCHES, PROFILES, Request
 from kira.airflow_glue.retries import POLICY, RETRIES, first_wait
 from kira.airflow_glue.spark import ExtractOperator
@@ -39,6 +40,17 @@ def schedule() -> str | None:
     """When `sdss_ingest` runs by itself: `KIRA_SCHEDULE`, a cron text or preset, daily by default; `none` for never."""
     text = os.environ.get("KIRA_SCHEDULE", "").strip() or "@daily"
     return None if text.lower() == "none" else text
+
+
+def alerts() -> dict[str, Any]:
+    """Callbacks of a DAG: who is told when a run failed, and when one ended well but left frames behind.
+
+    `KIRA_ALERTS` says who; the second is only there where `KIRA_ALERT_FRAMES` asks for it.
+    """
+    found: dict[str, Any] = {"on_failure_callback": RunNotifier(failed=True)}
+    if os.environ.get("KIRA_ALERT_FRAMES", "0") not in ("", "0"):
+        found["on_success_callback"] = RunNotifier(failed=False)
+    return found
 
 
 def selection_params() -> dict[str, Param]:
