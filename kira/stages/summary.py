@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kira.errors import KiraError, StorageError
@@ -24,8 +24,17 @@ class RunIncomplete(KiraError):
     """Frames of a run have no outcome in a stage that they should have reached: a batch stopped half-way."""
 
 
-def summarize(services: Services, dag_run: str) -> dict[str, Any]:
+def summarize(
+    services: Services, dag_run: str, tell: Callable[[dict[str, Any]], None] = lambda _report: None
+) -> dict[str, Any]:
     """Write the report of a DAG run.
+
+    Parameters
+    ----------
+    services : Services
+    dag_run : str
+    tell : callable, optional
+        Given the report once it is written, be the run whole or not.
 
     Returns
     -------
@@ -64,6 +73,7 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
     }  # fmt: skip
     services.store.write(report_path(services.archive.name, dag_run, "report"), json.dumps(report, indent=1).encode())
     log.info("%s", json.dumps({name: report[name] for name in ("plan", "frames", "sources", "checks")}, indent=1))
+    tell(report)
     _fail_unless_whole(services, report, plan)
     return report
 
