@@ -30,6 +30,7 @@ with DAG(
     doc_md=__doc__,
     render_template_as_native_obj=False,
     default_args=wiring.DEFAULT_ARGS,
+    **wiring.alerts(),
     params=wiring.selection_params()
     | wiring.planning_params(max_batches=1000)
     | {

@@ -20,6 +20,7 @@ with DAG(
     doc_md=__doc__,
     render_template_as_native_obj=False,
     default_args=wiring.DEFAULT_ARGS,
+    **wiring.alerts(),
     params=wiring.release_param() | wiring.selection_params() | wiring.planning_params(),
 ) as dag:
     wiring.pipeline(pool=wiring.ARCHIVE_POOL, priority=wiring.INGEST_PRIORITY)

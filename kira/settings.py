@@ -10,10 +10,13 @@
 | `KIRA_REFERENCE_EVERY` | one field in so many is held against a reference (default 10; 1: all, 0: none) |
 | `KIRA_THRESHOLDS` | TOML file of validation's limits; see docs/validation.md |
 | `KIRA_REFERENCE_CATALOGUE` | path or URL of a catalogue, for frames that have no reference beside them |
+| `KIRA_HDFS_UI` | the NameNode's page, such as `http://namenode:9870`: for links and for the state of HDFS |
+| `KIRA_SPARK_UI` | page of a Spark master or history server, if there is one: for the same |
 | `KIRA_FRAME_MEMORY_MB` | of a Spark worker while it is at a frame (default 3072); see `kira.extraction.limits` |
 | `KIRA_FRAME_SECONDS` | time that one frame may take in a Spark worker (default 600); see `kira.extraction.limits` |
 
-`KIRA_RETRY_SECONDS` (first wait before a stage is tried again) and `KIRA_SCHEDULE` (of `sdss_ingest`) are read in
+`KIRA_RETRY_SECONDS` (first wait before a stage is tried again), `KIRA_SCHEDULE` (of `sdss_ingest`), `KIRA_ALERTS` and
+`KIRA_ALERT_FRAMES` (who is told of runs that failed, or left so many frames behind; docs/monitoring.md) are read in
 `kira/airflow_glue`.
 """
 
@@ -21,6 +24,7 @@ import os
 from dataclasses import dataclass
 
 from kira.errors import InvalidInput
+from kira.sdss.urls import checked_url
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Settings:
     reference_every: int = 10
     thresholds: str = ""
     reference_catalogue: str = ""
+    hdfs_ui: str = ""
+    spark_ui: str = ""
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -52,7 +58,14 @@ class Settings:
             reference_every=_number("KIRA_REFERENCE_EVERY", 10, 10_000, least=0),
             thresholds=os.environ.get("KIRA_THRESHOLDS", ""),
             reference_catalogue=os.environ.get("KIRA_REFERENCE_CATALOGUE", ""),
+            hdfs_ui=page_url("KIRA_HDFS_UI"), spark_ui=page_url("KIRA_SPARK_UI"),
         )  # fmt: skip
+
+
+def page_url(variable: str) -> str:
+    """Address of a page, without a slash at its end; empty where the variable is not set."""
+    text = os.environ.get(variable, "").rstrip("/")
+    return checked_url(text, variable) if text else ""
 
 
 def _number(variable: str, default: int, most: int, least: int = 1) -> int:

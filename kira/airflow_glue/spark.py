@@ -10,6 +10,8 @@ from typing import Any
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
+from kira.airflow_glue.links import OF_EXTRACT
+
 # The package's folder: the Spark job is handed over as a file.
 JOB = Path(__file__).resolve().parents[1] / "jobs" / "extract.py"
 _PR_SET_PDEATHSIG = 1
@@ -35,6 +37,7 @@ class ExtractOperator(SparkSubmitOperator):
 
     template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "manifest")
     custom_operator_name = "SparkSubmitOperator"
+    operator_extra_links = OF_EXTRACT
 
     def __init__(self, *, manifest: str, **options: Any) -> None:
         super().__init__(application=str(JOB), application_args=["--manifest", manifest], **options)

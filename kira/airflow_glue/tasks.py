@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import (
     DagRunTriggerException,
 )
 
+from kira.airflow_glue import metrics
 from kira.airflow_glue.request import ARCHIVE_CONNECTION, STANDING, Request
 from kira.errors import (
     BatchGivenUp,
@@ -28,6 +29,7 @@ from kira.errors import (
     SparkDriverKilled,
     SparkTaskFailed,
     StorageError,
+    ValidationFailed,
 )
 from kira.extraction import Profile
 from kira.ledger import Ledger, Stage
@@ -242,6 +244,7 @@ def _planned() -> list[str]:
             reference_every=settings.reference_every, is_live=_is_live,
         )  # fmt: skip
         keep_positions(services.store, client, selection.release)
+    metrics.of_plan(done)
     return done.batches
 
 
@@ -271,7 +274,13 @@ def _at_batch(stage: Stage, uri: str) -> Iterator[tuple[Services, Manifest, Atte
         settings = Settings.from_environment()
         services = _services(settings, _needed())
         manifest = Manifest.load(services.store, uri)
-        yield services, manifest, _attempt_at(services, settings, manifest)
+        run = str(_context()["dag_run"].run_id)
+        try:
+            yield services, manifest, _attempt_at(services, settings, manifest)
+        except ValidationFailed:  # for good: it is not tried again
+            metrics.of_batch(services.ledger, manifest, run, stage)
+            raise
+        metrics.of_batch(services.ledger, manifest, run, stage)
 
 
 def run_mirror(uri: str) -> str:
@@ -348,7 +357,7 @@ def run_summary() -> str:
         services = _services(Settings.from_environment(), request)
         if _is_dry():
             return _cost_uri(services)
-        return str(summary.summarize(services, str(_context()["dag_run"].run_id))["catalogue"])
+        return str(summary.summarize(services, str(_context()["dag_run"].run_id), metrics.of_run)["catalogue"])
 
 
 def run_announce() -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from airflow.sdk import AssetAlias, Param, task, task_group
 
+from kira.airflow_glue.links import OF_BATCH, OF_RUN
+from kira.airflow_glue.notifier import RunNotifier
 from kira.airflow_glue.request import ARCHIVE_CONNECTION, FIELD_LISTS, MAX_BATCH_SIZE, MAX_BATCHES, PROFILES, Request
 from kira.airflow_glue.retries import POLICY, RETRIES, first_wait
 from kira.airflow_glue.spark import ExtractOperator
@@ -38,6 +40,17 @@ def schedule() -> str | None:
     """When `sdss_ingest` runs by itself: `KIRA_SCHEDULE`, a cron text or preset, daily by default; `none` for never."""
     text = os.environ.get("KIRA_SCHEDULE", "").strip() or "@daily"
     return None if text.lower() == "none" else text
+
+
+def alerts() -> dict[str, Any]:
+    """Callbacks of a DAG: who is told when a run failed, and when one ended well but left frames behind.
+
+    `KIRA_ALERTS` says who; the second is only there where `KIRA_ALERT_FRAMES` asks for it.
+    """
+    found: dict[str, Any] = {"on_failure_callback": RunNotifier(failed=True)}
+    if os.environ.get("KIRA_ALERT_FRAMES", "0") not in ("", "0"):
+        found["on_success_callback"] = RunNotifier(failed=False)
+    return found
 
 
 def selection_params() -> dict[str, Param]:
@@ -207,13 +220,18 @@ def pipeline(*, pool: str, priority: int) -> None:
         staged: Any = stage.override(priority_weight=priority + 2)(mirrored)
         extracted = extract(staged, priority_weight=priority + 3)
         checked: Any = validate.override(priority_weight=priority + 4)(staged)
-        staged >> extracted >> checked >> publish.override(priority_weight=priority + 5)(checked)
+        published: Any = publish.override(priority_weight=priority + 5)(checked)
+        staged >> extracted >> checked >> published
+        for one in (mirrored, staged, checked, published):
+            one.operator.operator_extra_links = OF_BATCH
 
     at_the_end = {"priority_weight": priority + 6}
     planned: Any = plan.override(pool=pool, priority_weight=priority)()
     batches = batch.expand(manifest=planned)
     told = announce.override(**at_the_end)()
     report: Any = summary.override(**at_the_end)()
+    for one in (planned, report):
+        one.operator.operator_extra_links = OF_RUN
     batches >> [report, told]
     # In a run that is processed again the batches of before may count as done while its plan has yet to be made.
     planned >> [report, told]

@@ -497,18 +497,20 @@ class Ledger:
             rows = connection.execute(query)
             return [(stage, outcome, frames, int(size or 0)) for stage, outcome, frames, size in rows]
 
-    def figures(self, dag_run: str) -> list[dict[str, Any]]:
-        """Sums over the outcomes of one DAG run, by stage, outcome and band.
+    def figures(self, dag_run: str, batch: str | None = None) -> list[dict[str, Any]]:
+        """Sums over the outcomes of one DAG run, or of one batch of it, by stage, outcome and band.
 
-        `frames`, `again`, `size` (bytes of work that this run did itself), `seconds`, `checks`, `failed_checks`,
-        `sources`.
+        `frames`, `again`, `own` (frames that this run worked on itself), `size` (bytes of the same), `seconds`,
+        `checks`, `failed_checks`, `sources`.
         """
-        own = case((and_(OutcomeTable.again, func.coalesce(OutcomeTable.seconds, 0) == 0), 0), else_=OutcomeTable.size)
+        found = and_(OutcomeTable.again, func.coalesce(OutcomeTable.seconds, 0) == 0)
+        own = case((found, 0), else_=OutcomeTable.size)
         band = OutcomeTable.frame % 10
         query = (
             select(
                 OutcomeTable.stage, OutcomeTable.outcome, band.label("number"), func.count().label("frames"),
                 func.sum(case((OutcomeTable.again, 1), else_=0)).label("again"),
+                func.sum(case((found, 0), else_=1)).label("own"),
                 func.coalesce(func.sum(own), 0).label("size"),
                 func.coalesce(func.sum(OutcomeTable.seconds), 0.0).label("seconds"),
                 func.sum(OutcomeTable.checks).label("checks"),
@@ -519,6 +521,8 @@ class Ledger:
             .where(DagRunTable.name == dag_run)
             .group_by(OutcomeTable.stage, OutcomeTable.outcome, band)
         )  # fmt: skip
+        if batch is not None:
+            query = query.join(BatchTable, BatchTable.id == OutcomeTable.batch_id).where(BatchTable.name == batch)
         with self.database.reading() as connection:
             rows = connection.execute(query).mappings().all()
         return [dict(row) | {"band": band_of(row["number"])} for row in rows]

@@ -1,6 +1,6 @@
 """What the pages read: ledger and staging store, opened where they are first needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from kira.ledger import Ledger
 from kira.pages.kept import Kept
 from kira.pages.pixels import Pixels
+from kira.sdss.archive import Archive
 from kira.settings import Settings
 from kira.storage import Store, open_store
 
@@ -55,11 +56,17 @@ class Data:
         What the pages keep for some seconds, by their names.
     sources : Kept
         Sources of some frames, as they are drawn.
+    s3_client : callable, optional
+        Makes a boto3 client of the mirror's S3.
+    archives : callable, optional
+        The archives that there are.
     """
 
     settings_of: Callable[[], Settings] = Settings.from_environment
     remembered: dict[str, Remembered[Any]] = field(default_factory=dict)
     sources: Kept[Any] = field(default_factory=lambda: Kept(_FRAMES_OF_SOURCES, lambda _: 1))
+    s3_client: Callable[[], Any] | None = None
+    archives: Callable[[], Sequence[Archive]] | None = None
 
     @cached_property
     def settings(self) -> Settings:

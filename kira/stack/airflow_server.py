@@ -20,6 +20,7 @@ _TOKEN_SECONDS = 1800
 _PASSED_ON = (
     "KIRA_RETRY_SECONDS", "KIRA_BATCH_ATTEMPTS", "KIRA_ARCHIVE_CONNECTIONS", "KIRA_SCHEDULE", "KIRA_FRAME_SECONDS",
     "KIRA_FRAME_MEMORY_MB", "KIRA_REFERENCE_EVERY", "KIRA_THRESHOLDS", "KIRA_REFERENCE_CATALOGUE",
+    "KIRA_SPARK_UI", "KIRA_ALERTS", "KIRA_ALERT_FRAMES",
 )  # fmt: skip
 # What a user has set for other work must not decide what the stack does; what these say is meant for it.
 _NOT_INHERITED = ("AIRFLOW", "KIRA_", "SPARK_", "HADOOP_", "PYSPARK_", "PYTHONPATH", "PYTHONHOME", "AWS_", "YARN_")
@@ -47,6 +48,8 @@ def environment(config: StackConfig) -> dict[str, str]:
         "AIRFLOW_CONN_KIRA_S3": json.dumps(s3),
         "AIRFLOW_CONN_KIRA_SPARK": json.dumps(spark),
     } | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    if config.with_hdfs:
+        kira["KIRA_HDFS_UI"] = config.url("namenode_http")
     airflow = {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(config.dags),

@@ -439,7 +439,7 @@ def job_failure(store: Store, manifest: Manifest) -> JobFailure:
                 return JobFailure(note["kind"], str(note.get("text", ""))[:TEXT])
     return JobFailure(
         "killed",
-        f"The driver of the Spark job of batch {manifest.batch} ended without a word: it was killed (by the machine "
+        f"The driver of the Spark job of {_frames(manifest)} ended without a word: it was killed (by the machine "
         f"for its memory, or by somebody), never began, or could not write to {store.url}; its log may say more.",
     )
 
@@ -457,9 +457,16 @@ def note_failure(store: Store, manifest: Manifest, error: Exception) -> None:
         last = traceback.extract_tb(error.__traceback__)[-1:]
         where = "".join(f" ({Path(at.filename).name}, line {at.lineno}, in {at.name})" for at in last)
         said = str(error).strip().partition("\n\tat ")[0] or "no text"
-        text = f"The driver of the Spark job ended with {type(error).__name__}: {said}"
+        text = f"The driver of the Spark job of {_frames(manifest)} ended with {type(error).__name__}: {said}"
         found = JobFailure("driver", text[: TEXT - len(where)] + where)
     store.write(f"{manifest.folder}/{FAILURE}", json.dumps(asdict(replace(found, text=found.text[:TEXT]))).encode())
+
+
+def _frames(manifest: Manifest) -> str:
+    """The frames that a failure of the whole job is about."""
+    frames = [entry.frame for entry in manifest.entries]
+    which = f"{len(frames)} frames from {frames[0]} to {frames[-1]}" if len(frames) > 1 else "".join(map(str, frames))
+    return f"batch {manifest.batch} ({which or 'no frames'})"
 
 
 def read_outcomes(store: Store, folder: str) -> list[Measured]:

@@ -53,7 +53,11 @@ def publish(services: Services, attempt: Attempt, manifest: Manifest) -> str:
 def _refuse_unless_valid(services: Services, manifest: Manifest) -> None:
     report = f"{manifest.extracted}/{VALIDATION}"
     if not services.store.exists(report) or not json.loads(services.store.read(report))["ok"]:
-        raise ValidationFailed(f"Batch {manifest.batch} was not validated as it is now: clear its validate task.")
+        first = f", the first {manifest.entries[0].frame}" if manifest.entries else ""
+        raise ValidationFailed(
+            f"Batch {manifest.batch} ({len(manifest.entries)} frames{first}) was not validated as it is now: clear its "
+            "validate task."
+        )
 
 
 def _replace(services: Services, manifest: Manifest, context: Context, good: list[Measured]) -> str:

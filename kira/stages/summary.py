@@ -3,10 +3,11 @@
 import json
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kira.errors import KiraError, StorageError
-from kira.ledger import Outcome, Stage, StageRow
+from kira.ledger import Ledger, Outcome, Stage, StageRow
 from kira.stages.extraction import VALIDATION, read_outcomes
 from kira.stages.plan import report_path
 from kira.stages.work import Services
@@ -23,8 +24,17 @@ class RunIncomplete(KiraError):
     """Frames of a run have no outcome in a stage that they should have reached: a batch stopped half-way."""
 
 
-def summarize(services: Services, dag_run: str) -> dict[str, Any]:
+def summarize(
+    services: Services, dag_run: str, tell: Callable[[dict[str, Any]], None] = lambda _report: None
+) -> dict[str, Any]:
     """Write the report of a DAG run.
+
+    Parameters
+    ----------
+    services : Services
+    dag_run : str
+    tell : callable, optional
+        Given the report once it is written, be the run whole or not.
 
     Returns
     -------
@@ -40,8 +50,7 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
     plan = _plan(services, dag_run)
     services.ledger.settle(dag_run)
     figures = services.ledger.figures(dag_run)
-    problems = services.ledger.problems(dag_run, MOST_PROBLEMS)
-    stuck, first_stuck = services.ledger.stuck(dag_run, MOST_PROBLEMS)
+    became = what_became(services.ledger, dag_run, figures)
     folder = catalogue_folder(services.archive.name, plan["release"], plan["profile"])
     report = {
         "dag_run": dag_run,
@@ -49,18 +58,14 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
         "batches": len(plan["batches"]),
         "synthetic": any(_synthetic(services, uri) for uri in plan["batches"]),
         "catalogue": services.store.uri(folder) if services.store.exists(folder) else "",
-        "frames": frames_by_outcome(figures, stuck),
+        "frames": became["frames"],
         "sources": sources_by_band(figures),
         "stages": stage_figures(figures, services.ledger.attempts(dag_run)),
         "validation": _validation(services, plan["batches"]),
         "checks": {name: sum(row[column] for row in figures)
                    for name, column in (("made", "checks"), ("failed", "failed_checks"))},
-        "problems": [
-            {"frame": row.frame, "stage": row.stage, "outcome": row.outcome, "reason": row.reason,
-             "advice": Outcome(row.outcome).advice}
-            for row in problems
-        ],
-        "stuck": [{"frame": row.frame, "after": row.stage, "batch": row.batch} for row in first_stuck],
+        "problems": became["problems"],
+        "stuck": became["stuck"],
         "runs": [
             {"run": run, "frames": frames, "sources": sources}
             for _, _, run, frames, sources in services.ledger.published_by_run(dag_run)
@@ -68,28 +73,67 @@ def summarize(services: Services, dag_run: str) -> dict[str, Any]:
     }  # fmt: skip
     services.store.write(report_path(services.archive.name, dag_run, "report"), json.dumps(report, indent=1).encode())
     log.info("%s", json.dumps({name: report[name] for name in ("plan", "frames", "sources", "checks")}, indent=1))
+    tell(report)
     _fail_unless_whole(services, report, plan)
     return report
 
 
 def _fail_unless_whole(services: Services, report: dict[str, Any], plan: dict[str, Any]) -> None:
-    invalid = [problem for problem in report["problems"] if problem["outcome"] == Outcome.NOT_VALID]
-    if invalid:
-        held = report["frames"][Outcome.NOT_VALID]
-        raise RunIncomplete(f"{held} frames are held back by validation: {invalid[0]['reason']}")
-    if report["stuck"]:
-        count, first = report["frames"]["unfinished"], report["stuck"][0]
-        ended = [a for a in services.ledger.attempts(report["dag_run"]) if a.error]
-        why = f" The last failure: {ended[-1].stage} of batch {ended[-1].batch}: {ended[-1].error}" if ended else ""
-        raise RunIncomplete(
-            f"{count} frames stopped on the way without an outcome that says why, the first {first['frame']} after "
-            f"stage {first['after']} in batch {first['batch']}: see which task of this run failed, mend the cause, and "
-            f"clear it.{why}"
-        )
+    sentence = not_whole(services.ledger, report)
+    if sentence:
+        raise RunIncomplete(sentence)
     told, asked = sum(report["frames"].values()), plan["planned"] + plan["missing"] + plan["withdrawn"]
     # More may be told: a run that was cleared, or is processed again by a backfill, has the outcomes of before too.
     if told < asked:
         raise RunIncomplete(f"{asked} frames were planned or found missing, but {told} have an outcome: report this.")
+
+
+def not_whole(ledger: Ledger, report: Mapping[str, Any]) -> str:
+    """Why frames of a run stopped on their way, as a sentence; empty if none did.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    report : mapping
+        With what `what_became` returns.
+    """
+    invalid = [problem for problem in report["problems"] if problem["outcome"] == Outcome.NOT_VALID]
+    if invalid:
+        held = report["frames"][Outcome.NOT_VALID]
+        return f"{held} frames are held back by validation: {invalid[0]['reason']}"
+    if report["stuck"]:
+        count, first = report["frames"]["unfinished"], report["stuck"][0]
+        ended = [a for a in ledger.attempts(report["dag_run"]) if a.error]
+        why = f" The last failure: {ended[-1].stage} of batch {ended[-1].batch}: {ended[-1].error}" if ended else ""
+        return (
+            f"{count} frames stopped on the way without an outcome that says why, the first {first['frame']} after "
+            f"stage {first['after']} in batch {first['batch']}: see which task of this run failed, mend the cause, and "
+            f"clear it.{why}"
+        )
+    return ""
+
+
+def what_became(ledger: Ledger, dag_run: str, figures: list[dict[str, Any]]) -> dict[str, Any]:
+    """The part of a report that says what became of the frames: `dag_run`, `frames`, `problems` and `stuck`.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    dag_run : str
+    figures : list of dict
+        Of `Ledger.figures`.
+    """
+    stuck, first_stuck = ledger.stuck(dag_run, MOST_PROBLEMS)
+    return {
+        "dag_run": dag_run,
+        "frames": frames_by_outcome(figures, stuck),
+        "problems": [
+            {"frame": row.frame, "stage": row.stage, "outcome": row.outcome, "reason": row.reason,
+             "advice": Outcome(row.outcome).advice}
+            for row in ledger.problems(dag_run, MOST_PROBLEMS)
+        ],
+        "stuck": [{"frame": row.frame, "after": row.stage, "batch": row.batch} for row in first_stuck],
+    }  # fmt: skip
 
 
 MOST_BATCHES = 200

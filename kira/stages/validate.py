@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import replace
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 from kira.catalog import read_parts
@@ -86,12 +87,13 @@ def validate(services: Services, attempt: Attempt, manifest: Manifest, rules: Ru
 def _check(
     services: Services, manifest: Manifest, measured: list[Measured], good: list[Measured], rules: Rules
 ) -> tuple[dict[str, Any], str]:
-    told = [one.frame for one in measured]
-    if told != [str(entry.frame) for entry in manifest.entries]:
-        return {
-            "checks": [],
-            "ok": False,
-        }, "extraction did not give exactly one outcome for each frame of its manifest."
+    told, asked = [one.frame for one in measured], [str(entry.frame) for entry in manifest.entries]
+    if told != asked:
+        first = next((f"{b or a}" for a, b in zip_longest(told, asked) if a != b), "")
+        return {"checks": [], "ok": False}, (
+            f"extraction gave {len(told)} outcomes, and not exactly one for each of the {len(asked)} frames of its "
+            f"manifest, in their order; the first that does not fit: {first}."
+        )
     failed = [one for one in measured if not Outcome(one.outcome).good]
     if len(failed) >= MIN_FAILED and len(failed) > MAX_FAILED_FRACTION * len(measured):
         return {"checks": [], "ok": False}, (

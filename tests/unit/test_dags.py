@@ -21,8 +21,8 @@ HEAVY = (
     "kira.airflow_glue.tasks",
 )  # fmt: skip
 LIGHT = {
-    "kira", "kira.airflow_glue", "kira.airflow_glue.request", "kira.airflow_glue.retries", "kira.airflow_glue.spark",
-    "kira.airflow_glue.wiring", "kira.errors",
+    "kira", "kira.airflow_glue", "kira.airflow_glue.links", "kira.airflow_glue.notifier", "kira.airflow_glue.request",
+    "kira.airflow_glue.retries", "kira.airflow_glue.spark", "kira.airflow_glue.wiring", "kira.errors",
 }  # fmt: skip
 
 
@@ -53,6 +53,7 @@ for dag in dags.values():
             task.task_id: [task.pool, task.priority_weight, task.retries, task.has_retry_policy, task.operator_name]
             for task in map(back.get_task, back.task_ids)
         }},
+        "links": {{task: sorted(back.get_task(task).extra_links) for task in back.task_ids}},
         "timetable": type(back.timetable).__name__, "catchup": back.catchup, "periodic": back.timetable.periodic,
     }}
 print(json.dumps([imported, loaded, told]))
@@ -84,6 +85,16 @@ def test_dags_can_be_serialized(parsed: dict[str, Any]) -> None:
     for dag in (ingest, backfill):
         assert all(policy for _, _, _, policy, _ in dag["tasks"].values())
         assert dag["tasks"]["batch.extract"][4] == "SparkSubmitOperator"
+
+
+def test_tasks_lead_to_kiras_pages(parsed: dict[str, Any]) -> None:
+    """As the api-server knows the DAGs: from their serialized form."""
+    for dag in ("sdss_ingest", "sdss_backfill"):
+        links = parsed["dags"][dag]["links"]
+        for stage in ("mirror", "stage", "validate", "publish"):
+            assert links[f"batch.{stage}"] == ["HDFS", "Kira: this batch"]
+        assert links["batch.extract"] == ["HDFS", "Kira: this batch", "Spark"]
+        assert links["plan"] == links["summary"] == ["Kira: this run"]
 
 
 def test_backfill_waits_for_the_ingestion(parsed: dict[str, Any]) -> None:

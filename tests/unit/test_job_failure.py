@@ -91,13 +91,14 @@ def test_the_three_kinds(store: Store) -> None:
     found = job_failure(store, MANIFEST)
     assert found.kind == "driver"
     assert found.text.startswith(
-        "The driver of the Spark job ended with InvalidInput: KIRA_FRAME_SECONDS='x' is not a whole number. (test_job_"
+        "The driver of the Spark job of batch b (3 frames from dr12-301-000094-1-0011-r to dr12-301-000094-1-0013-r) "
+        "ended with InvalidInput: KIRA_FRAME_SECONDS='x' is not a whole number. (test_job_"
     )
     assert found.text.endswith("in fail)")
     forget_failure(store, MANIFEST)
     found = job_failure(store, MANIFEST)
     assert found.kind == "killed"
-    assert "batch b ended without a word: it was killed" in found.text
+    assert "dr12-301-000094-1-0013-r) ended without a word: it was killed" in found.text
 
 
 @pytest.mark.parametrize(
