@@ -284,7 +284,8 @@ def test_shapes_on_the_sky_are_turned_back_onto_the_pixels(shared_sdss: Path, te
     image = full_frame(shared_sdss, text)
     found = extract(image, SURVEY)
     table = survey_table(image, found, SURVEY)
-    for rows, tolerance in ((slice(None), 1e-4), (slice(0, 40), 5e-3)):
+    # The sky is not quite linear over a frame: by asTrans up to 0.1 %, far less than the width of a line.
+    for rows, tolerance in ((slice(None), 2e-3), (slice(0, 40), 5e-3)):
         shapes, true = as_measured(table.slice(rows.start or 0, (rows.stop or table.num_rows))), found.table[rows]
         for name in ("a", "b"):
             assert shapes[name] == pytest.approx(true[name], rel=tolerance)
