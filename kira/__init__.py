@@ -2,7 +2,7 @@
 
 The sub-packages read in the order of the pipeline; no module imports one that comes later:
 `sdss` → `storage` → `frames` → `extraction` → `catalog` → `validation` → `ledger` → `stages`, with `jobs` (Spark),
-`sample` (synthetic archive), `stack` (local servers) and `cli` around them. Airflow is imported in
+`sample` (synthetic archive), `stack` (local servers), `alerts`, `pages` and `cli` around them. Airflow is imported in
 `kira.airflow_glue` alone.
 """
 

@@ -4,12 +4,14 @@ from typing import Any
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from airflow.models.connection import Connection
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.utils.session import create_session
 from botocore.config import Config
 from fastapi import Depends, FastAPI
 from sqlalchemy import select
 
 from kira.airflow_glue.request import ARCHIVE_CONNECTION
+from kira.airflow_glue.tasks import S3_CONNECTION, archive_of
 from kira.pages.app import create_app
 from kira.pages.data import Data
 from kira.pages.systems import WAIT
@@ -21,18 +23,12 @@ READ = requires_access_dag("GET", param_dag_id="sdss_ingest")
 
 def s3_client() -> Any:
     """A client of the mirror's S3 that is not patient: somebody looks at a page."""
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
-    from kira.airflow_glue.tasks import S3_CONNECTION
-
     config = Config(connect_timeout=WAIT, read_timeout=WAIT, retries={"max_attempts": 0})
     return S3Hook(aws_conn_id=S3_CONNECTION, config=config).get_conn()
 
 
 def archives() -> list[Archive]:
     """Archives that Airflow has a connection of, and SDSS's own where `kira_archive` is not defined."""
-    from kira.airflow_glue.tasks import archive_of
-
     query = select(Connection.conn_id).where(Connection.conn_id.startswith(f"{ARCHIVE_CONNECTION}_", autoescape=True))
     with create_session() as session:
         names = [str(name) for name in session.scalars(query.order_by(Connection.conn_id))]

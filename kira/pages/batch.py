@@ -15,6 +15,7 @@ from kira.ledger import Outcome, OutcomeRow, Stage, StageRow
 from kira.ledger.batches import Batch, batch, batch_of_task, dag_run, outcomes_of_batch
 from kira.ledger.status import Seen
 from kira.pages.html import page
+from kira.pages.overview import synthetic
 from kira.sdss.quoting import quoted
 
 router = APIRouter()
@@ -86,7 +87,7 @@ def show(request: Request, name: str, run: str = "") -> HTMLResponse:
         request, "batch.html", batch=found, run=seen, log_link=log_link, most=MOST_FRAMES,
         stages=_stages(data, seen.name, found.name) if seen else [],
         problems=[ProblemShown(row, Outcome(row.outcome).advice) for row in problems[:MOST_FRAMES]],
-        more=len(problems) > MOST_FRAMES,
+        more=len(problems) > MOST_FRAMES, synthetic=bool(synthetic(data, [found.catalogue])),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kira.airflow_glue import wiring
 from kira.airflow_glue.request import Request
 from kira.sdss import ALL_RELEASES
 from kira.sdss.selection import NUMBERS_PATTERN
@@ -53,6 +54,7 @@ for dag in dags.values():
             task.task_id: [task.pool, task.priority_weight, task.retries, task.has_retry_policy, task.operator_name]
             for task in map(back.get_task, back.task_ids)
         }},
+        "told": [back.has_on_failure_callback, back.has_on_success_callback],
         "links": {{task: sorted(back.get_task(task).extra_links) for task in back.task_ids}},
         "timetable": type(back.timetable).__name__, "catchup": back.catchup, "periodic": back.timetable.periodic,
     }}
@@ -60,7 +62,8 @@ print(json.dumps([imported, loaded, told]))
 """
     home = tmp_path_factory.mktemp("airflow")
     environment = os.environ | {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__UNIT_TEST_MODE": "False"}
-    environment.pop("KIRA_SCHEDULE", None)
+    for name in ("KIRA_SCHEDULE", "KIRA_ALERT_FRAMES"):
+        environment.pop(name, None)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     imported, loaded, dags = json.loads(done.stdout.splitlines()[-1])
     return {"imported": imported, "loaded": loaded, "dags": dags}
@@ -95,6 +98,16 @@ def test_tasks_lead_to_kiras_pages(parsed: dict[str, Any]) -> None:
             assert links[f"batch.{stage}"] == ["HDFS", "Kira: this batch"]
         assert links["batch.extract"] == ["HDFS", "Kira: this batch", "Spark"]
         assert links["plan"] == links["summary"] == ["Kira: this run"]
+
+
+def test_a_failed_run_is_told_of_and_one_that_ended_well_only_if_asked_for(parsed: dict[str, Any]) -> None:
+    assert [dag["told"] for dag in parsed["dags"].values()] == [[True, False]] * 2
+
+
+@pytest.mark.parametrize(("least", "callbacks"), [("", 1), ("0", 1), ("3", 2)])
+def test_word_of_runs_that_ended_well_is_asked_for(monkeypatch: pytest.MonkeyPatch, least: str, callbacks: int) -> None:
+    monkeypatch.setenv("KIRA_ALERT_FRAMES", least)
+    assert len(wiring.alerts()) == callbacks
 
 
 def test_backfill_waits_for_the_ingestion(parsed: dict[str, Any]) -> None:

@@ -85,9 +85,7 @@ def tell_all(ledger: Ledger) -> None:
     metrics.of_plan(Plan("all", "shared", "dr12", "survey-1", planned=5, missing=2))
     metrics.of_batch(ledger, MANIFEST, RUN, Stage.MIRROR)
     metrics.of_batch(ledger, MANIFEST, RUN, Stage.PUBLISH)
-    metrics.of_run(
-        {"plan": {"archive": "shared", "release": "dr12", "profile": "survey-1"}, "frames": {"published": 3}}
-    )
+    metrics.of_run({"dag_run": RUN, "plan": TAGS, "frames": {"published": 3}})
 
 
 @pytest.fixture

@@ -302,6 +302,9 @@ def test_catalogues_of_synthetic_frames_are_labelled(tmp_path: Path, monkeypatch
     sections = {part.split("·")[0].split(">")[-1].strip(): part for part in text.split("<section")[1:]}
     assert "synthetic frames" in sections["sample"]
     assert "synthetic frames" not in sections["sdss"]
+    client = TestClient(create_app(data, []))
+    for archive, labelled in (("sample", True), ("sdss", False)):
+        assert ("synthetic frames" in client.get(f"/batches/b-{archive}").text) is labelled
 
 
 def test_a_damaged_part_and_a_dead_store_do_not_break_the_overview(
