@@ -8,7 +8,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from kira.errors import InvalidInput, KiraError
-from kira.pages import overview
+from kira.pages import overview, problems
 from kira.pages.data import Data
 from kira.pages.html import page
 
@@ -32,6 +32,7 @@ def create_app(data: Data, dependencies: Sequence[Any]) -> FastAPI:
     app = FastAPI(title="Kira", dependencies=list(dependencies), docs_url=None, redoc_url=None, openapi_url=None)
     app.state.data = data
     app.include_router(overview.router)
+    app.include_router(problems.router)
     files = {entry.name: entry.read_bytes() for entry in resources.files("kira.pages").joinpath("static").iterdir()
              if entry.name.rpartition(".")[2] in _TYPES}  # fmt: skip
 

@@ -1,0 +1,232 @@
+"""Frames that are not published, by what keeps them: how many, by which runs, and the first of them.
+
+How many is a sum of the tallies; which ones is read along the index `frame_unpublished`. So both take milliseconds for
+millions of frames.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import Connection, Select, func, select, text
+
+from kira.ledger.ledger import Ledger
+from kira.ledger.outcomes import Outcome, Stage
+from kira.ledger.status import Known, Unpublished, unpublished_of
+from kira.ledger.tables import UNPUBLISHED, BatchTable, DagRunTable, FrameTable, TallyTable
+from kira.sdss import Release
+
+
+class Kind(StrEnum):
+    """How it stands with frames that are not published."""
+
+    FAILED = "failed"
+    """Something went wrong, and its run will not try again."""
+    UNFINISHED = "unfinished"
+    """All was well as far as it came; its run is at work on it, or stopped."""
+    RETRYING = "retrying"
+    """Something went wrong, and its run will try again."""
+    WITHDRAWN = "withdrawn"
+    """The archive does not list it any more."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What keeps frames from being published.
+
+    Parameters
+    ----------
+    kind : Kind
+    stage : Stage or None
+        Where; None for withdrawn frames, which may be anywhere.
+    outcome : Outcome or None
+        What became of them there.
+    """
+
+    kind: Kind
+    stage: Stage | None = None
+    outcome: Outcome | None = None
+
+    @property
+    def advice(self) -> str:
+        """The sentence that says what to do."""
+        if self.outcome is None:
+            return Outcome.WITHDRAWN.advice
+        if self.kind is Kind.RETRYING:
+            return "wait: their run tries again by itself"
+        if self.kind is Kind.UNFINISHED:
+            return "wait if their run is still at work; else clear its failed task, or let the next ingestion go on"
+        return self.outcome.advice
+
+
+@dataclass(frozen=True)
+class Group:
+    """Frames that one cause keeps.
+
+    Parameters
+    ----------
+    cause : Cause
+    frames : int
+    to_do : int
+        Of these, the ones that the next plan takes up by itself.
+    """
+
+    cause: Cause
+    frames: int
+    to_do: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """Frames of a group that one DAG run had last."""
+
+    dag_run: str
+    dag: str
+    frames: int
+
+
+def groups(ledger: Ledger, catalogue: int, dag_run: str | None = None) -> list[Group]:
+    """Frames that are not published, by cause; failures first, and the largest group first.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    catalogue : int
+    dag_run : str, optional
+        Only frames that this DAG run had last.
+    """
+    names = ("stage", "outcome", "retrying", "withdrawn", "to_do")
+    key = [getattr(TallyTable, name) for name in names]
+    query = (
+        select(*key, func.sum(TallyTable.frames))
+        .where(TallyTable.catalogue_id == catalogue, TallyTable.frames > 0, text(UNPUBLISHED))
+        .group_by(*key)
+    )
+    frames: Counter[Cause] = Counter()
+    to_do: Counter[Cause] = Counter()
+    with ledger.database.reading() as connection:
+        tallied = [(*row[:5], int(row[5])) for row in connection.execute(query)]
+        if dag_run is not None:
+            tallied = list(_of_run(connection, catalogue, dag_run, {row[:4] for row in tallied}))
+    for stage, outcome, retrying, withdrawn, taken_up, count in tallied:
+        cause = _cause(stage, outcome, retrying=retrying, withdrawn=withdrawn)
+        frames[cause] += count
+        to_do[cause] += count if taken_up else 0
+    order = list(Kind)
+    found = [Group(cause, count, to_do[cause]) for cause, count in frames.items()]
+    return sorted(found, key=lambda one: (order.index(one.cause.kind), -one.frames, str(one.cause)))
+
+
+def _of_run(
+    connection: Connection, catalogue: int, dag_run: str, states: set[tuple[str, str, bool, bool]]
+) -> Iterator[tuple[str, str, bool, bool, bool, int]]:
+    number = connection.scalar(select(DagRunTable.id).where(DagRunTable.name == dag_run))
+    for stage, outcome, retrying, withdrawn in states:
+        query = (
+            select(FrameTable.to_do, func.count())
+            .where(
+                FrameTable.catalogue_id == catalogue, FrameTable.stage == stage, FrameTable.outcome == outcome,
+                FrameTable.retrying.is_(retrying), FrameTable.withdrawn.is_(withdrawn),
+                FrameTable.dag_run_id == number, text(UNPUBLISHED),
+            )
+            .group_by(FrameTable.to_do)
+        )  # fmt: skip
+        for taken_up, count in connection.execute(query):
+            yield stage, outcome, retrying, withdrawn, taken_up, count
+
+
+def _cause(stage: str, outcome: str, *, retrying: bool, withdrawn: bool) -> Cause:
+    if withdrawn:
+        return Cause(Kind.WITHDRAWN)
+    what = Outcome(outcome)
+    kind = Kind.RETRYING if retrying else Kind.UNFINISHED if what.good else Kind.FAILED
+    return Cause(kind, Stage(stage), what)
+
+
+def first_frames(
+    ledger: Ledger, known: Known, cause: Cause, *, dag_run: str | None = None, most: int = 50, skip: int = 0
+) -> list[Unpublished]:
+    """The first frames that a cause keeps, those of the newest DAG run first.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    known : Known
+    cause : Cause
+    dag_run : str, optional
+        Only frames that this DAG run had last.
+    most, skip : int
+        So many frames, after so many.
+    """
+    names = ("frame", "stage", "outcome", "retrying", "withdrawn", "failures", "dag_run_id", "batch_id", "at")
+    columns = [getattr(FrameTable, name) for name in names]
+    query = (
+        _kept(known.id, cause, dag_run)
+        .outerjoin(BatchTable, BatchTable.id == FrameTable.batch_id)
+        .with_only_columns(*columns, DagRunTable.name.label("dag_run"), BatchTable.name.label("batch"))
+        .order_by(FrameTable.dag_run_id.desc(), FrameTable.frame)
+        .offset(skip)
+        .limit(most)
+    )
+    release = Release.parse(known.release)
+    with ledger.database.reading() as connection:
+        return [unpublished_of(connection, row, release) for row in connection.execute(query).all()]
+
+
+def numbers(ledger: Ledger, catalogue: int, cause: Cause, *, dag_run: str | None = None, most: int) -> list[int]:
+    """Keys of frames that a cause keeps (see `kira.ledger.numbers`), so many at most."""
+    with ledger.database.reading() as connection:
+        return list(connection.scalars(_kept(catalogue, cause, dag_run).limit(most)))
+
+
+def shares(ledger: Ledger, catalogue: int, cause: Cause, most: int) -> list[Share]:
+    """DAG runs that had the frames last, the newest first, so many at most; how many frames of the cause each has."""
+    frames = func.count()
+    query = (
+        _kept(catalogue, cause, None)
+        .with_only_columns(DagRunTable.name, DagRunTable.dag, frames)
+        .where(DagRunTable.id.is_not(None))
+        .group_by(FrameTable.dag_run_id, DagRunTable.name, DagRunTable.dag)
+        .order_by(FrameTable.dag_run_id.desc())
+        .limit(most)
+    )
+    with ledger.database.reading() as connection:
+        return [Share(*row) for row in connection.execute(query)]
+
+
+def _kept(catalogue: int, cause: Cause, dag_run: str | None) -> Select[tuple[int]]:
+    query = (
+        select(FrameTable.frame)
+        .outerjoin(DagRunTable, DagRunTable.id == FrameTable.dag_run_id)
+        .where(FrameTable.catalogue_id == catalogue, text(UNPUBLISHED))
+    )
+    if cause.stage is None or cause.outcome is None:
+        query = query.where(FrameTable.withdrawn.is_(True))
+    else:
+        query = query.where(
+            FrameTable.stage == cause.stage.value, FrameTable.outcome == cause.outcome.value,
+            FrameTable.retrying.is_(cause.kind is Kind.RETRYING), FrameTable.withdrawn.is_(False),
+        )  # fmt: skip
+    if dag_run is not None:
+        number = select(DagRunTable.id).where(DagRunTable.name == dag_run).scalar_subquery()
+        query = query.where(FrameTable.dag_run_id == number)
+    return query
+
+
+def tallied_places(ledger: Ledger, catalogue: int, cause: Cause) -> list[tuple[int, int, str]]:
+    """Run, camcol and band of the camera columns in which a cause keeps frames."""
+    query = (
+        select(TallyTable.run, TallyTable.camcol, TallyTable.band)
+        .where(TallyTable.catalogue_id == catalogue, TallyTable.frames > 0)
+        .distinct()
+    )
+    if cause.stage is None or cause.outcome is None:
+        query = query.where(TallyTable.withdrawn.is_(True))
+    else:
+        query = query.where(
+            TallyTable.stage == cause.stage.value, TallyTable.outcome == cause.outcome.value,
+            TallyTable.retrying.is_(cause.kind is Kind.RETRYING), TallyTable.withdrawn.is_(False),
+        )  # fmt: skip
+    with ledger.database.reading() as connection:
+        return [(run, camcol, band) for run, camcol, band in connection.execute(query)]
