@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, Select, func, select, text
+from sqlalchemy import Connection, Select, func, select, text, tuple_
 
 from kira.ledger.ledger import Ledger
 from kira.ledger.outcomes import Outcome, Stage
@@ -122,6 +122,8 @@ def _of_run(
     connection: Connection, catalogue: int, dag_run: str, states: set[tuple[str, str, bool, bool]]
 ) -> Iterator[tuple[str, str, bool, bool, bool, int]]:
     number = connection.scalar(select(DagRunTable.id).where(DagRunTable.name == dag_run))
+    if number is None:
+        return  # else frames that no run has had would be meant
     for stage, outcome, retrying, withdrawn in states:
         query = (
             select(FrameTable.to_do, func.count())
@@ -163,6 +165,7 @@ def first_frames(
     columns = [getattr(FrameTable, name) for name in names]
     query = (
         _kept(known.id, cause, dag_run)
+        .outerjoin(DagRunTable, DagRunTable.id == FrameTable.dag_run_id)
         .outerjoin(BatchTable, BatchTable.id == FrameTable.batch_id)
         .with_only_columns(*columns, DagRunTable.name.label("dag_run"), BatchTable.name.label("batch"))
         .order_by(FrameTable.dag_run_id.desc(), FrameTable.frame)
@@ -182,27 +185,41 @@ def numbers(ledger: Ledger, catalogue: int, cause: Cause, *, dag_run: str | None
 
 def shares(ledger: Ledger, catalogue: int, cause: Cause, most: int) -> list[Share]:
     """DAG runs that had the frames last, the newest first, so many at most; how many frames of the cause each has."""
-    frames = func.count()
-    query = (
-        _kept(catalogue, cause, None)
-        .with_only_columns(DagRunTable.name, DagRunTable.dag, frames)
-        .where(DagRunTable.id.is_not(None))
-        .group_by(FrameTable.dag_run_id, DagRunTable.name, DagRunTable.dag)
-        .order_by(FrameTable.dag_run_id.desc())
-        .limit(most)
-    )
+    found: list[Share] = []
+    before = None
     with ledger.database.reading() as connection:
-        return [Share(*row) for row in connection.execute(query)]
+        while len(found) < most:
+            # From run to run along the index: a sum over all of them would count what is not asked for.
+            newest = _kept(catalogue, cause, None).with_only_columns(func.max(FrameTable.dag_run_id))
+            if before is not None:
+                newest = newest.where(FrameTable.dag_run_id < before)
+            before = connection.scalar(newest)
+            if before is None:
+                break
+            own = _kept(catalogue, cause, None).with_only_columns(func.count()).where(FrameTable.dag_run_id == before)
+            name, dag = connection.execute(
+                select(DagRunTable.name, DagRunTable.dag).where(DagRunTable.id == before)
+            ).one()
+            found.append(Share(name, dag, connection.scalar(own) or 0))
+    return found
 
 
 def _kept(catalogue: int, cause: Cause, dag_run: str | None) -> Select[tuple[int]]:
     query = (
         select(FrameTable.frame)
-        .outerjoin(DagRunTable, DagRunTable.id == FrameTable.dag_run_id)
         .where(FrameTable.catalogue_id == catalogue, text(UNPUBLISHED))
     )
     if cause.stage is None or cause.outcome is None:
-        query = query.where(FrameTable.withdrawn.is_(True))
+        # The states that such frames are in, each of which is one place in the index.
+        states = (
+            select(TallyTable.stage, TallyTable.outcome, TallyTable.retrying)
+            .where(TallyTable.catalogue_id == catalogue, TallyTable.withdrawn.is_(True), TallyTable.frames > 0)
+            .distinct()
+        )
+        query = query.where(
+            tuple_(FrameTable.stage, FrameTable.outcome, FrameTable.retrying).in_(states),
+            FrameTable.withdrawn.is_(True),
+        )
     else:
         query = query.where(
             FrameTable.stage == cause.stage.value, FrameTable.outcome == cause.outcome.value,
@@ -230,3 +247,10 @@ def tallied_places(ledger: Ledger, catalogue: int, cause: Cause) -> list[tuple[i
         )  # fmt: skip
     with ledger.database.reading() as connection:
         return [(run, camcol, band) for run, camcol, band in connection.execute(query)]
+
+
+def frames_by_run(ledger: Ledger, catalogue: int) -> dict[int, int]:
+    """How many frames of each imaging run are known."""
+    query = select(TallyTable.run, func.sum(TallyTable.frames)).where(TallyTable.catalogue_id == catalogue)
+    with ledger.database.reading() as connection:
+        return {run: int(frames) for run, frames in connection.execute(query.group_by(TallyTable.run))}

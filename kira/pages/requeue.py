@@ -5,13 +5,14 @@ asks for the permission.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from kira.errors import InvalidInput, StorageError
 from kira.ledger import Ledger, Outcome
 from kira.ledger.numbers import band_of, camcol_of, field_of, run_of
-from kira.ledger.problems import Cause, Kind, numbers, shares, tallied_places
+from kira.ledger.problems import Cause, Kind, frames_by_run, numbers, shares, tallied_places
 from kira.ledger.status import Known, tallied
 from kira.pages.cover import ALL, cover
 from kira.sdss import Release, Selection
@@ -114,8 +115,9 @@ def requeue(ledger: Ledger, store: Store, known: Known, cause: Cause, dag_run: s
         conf["field_list"] = request["field_list"]
     release = Release.parse(known.release)
     boxes = cover(places, MOST_RUNS)
+    in_runs = frames_by_run(ledger, known.id)
     return Requeue(
-        tuple(_asked(ledger, known, box.selection(release), conf) for box in boxes), conf["archive"],
+        tuple(_asked(ledger, known, box.selection(release), conf, in_runs) for box in boxes), conf["archive"],
         bool(request.get("archive")),
     )  # fmt: skip
 
@@ -158,15 +160,14 @@ def request_of(store: Store, archive: str, dag_run: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _asked(ledger: Ledger, known: Known, selection: Selection, conf: dict[str, Any]) -> Asked:
+def _asked(
+    ledger: Ledger, known: Known, selection: Selection, conf: dict[str, Any], in_runs: Mapping[int, int]
+) -> Asked:
     texts = {name: "" if getattr(selection, name).everything else str(getattr(selection, name))
              for name in ("runs", "camcols", "fields")}  # fmt: skip
+    exact = selection.fields.everything or sum(in_runs[run] for run in selection.runs) <= MOST_COUNTED
     wide = Selection(selection.release, selection.runs, selection.camcols, bands=selection.bands)
-    rows = tallied(ledger, known.id, wide)
-    in_runs = tallied(ledger, known.id, Selection(selection.release, selection.runs))
-    exact = selection.fields.everything or sum(row.frames for row in in_runs) <= MOST_COUNTED
-    if exact and not selection.fields.everything:
-        rows = tallied(ledger, known.id, selection)
+    rows = tallied(ledger, known.id, selection if exact else wide)
     taken = [
         row for row in rows
         if not row.withdrawn
