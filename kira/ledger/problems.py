@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, Select, func, select, text, tuple_
+from sqlalchemy import Connection, Select, and_, false, func, or_, select, text
 
 from kira.ledger.ledger import Ledger
 from kira.ledger.outcomes import Outcome, Stage
@@ -164,7 +164,7 @@ def first_frames(
     names = ("frame", "stage", "outcome", "retrying", "withdrawn", "failures", "dag_run_id", "batch_id", "at")
     columns = [getattr(FrameTable, name) for name in names]
     query = (
-        _kept(known.id, cause, dag_run)
+        _kept(ledger, known.id, cause, dag_run)
         .outerjoin(DagRunTable, DagRunTable.id == FrameTable.dag_run_id)
         .outerjoin(BatchTable, BatchTable.id == FrameTable.batch_id)
         .with_only_columns(*columns, DagRunTable.name.label("dag_run"), BatchTable.name.label("batch"))
@@ -180,7 +180,7 @@ def first_frames(
 def numbers(ledger: Ledger, catalogue: int, cause: Cause, *, dag_run: str | None = None, most: int) -> list[int]:
     """Keys of frames that a cause keeps (see `kira.ledger.numbers`), so many at most."""
     with ledger.database.reading() as connection:
-        return list(connection.scalars(_kept(catalogue, cause, dag_run).limit(most)))
+        return list(connection.scalars(_kept(ledger, catalogue, cause, dag_run).limit(most)))
 
 
 def shares(ledger: Ledger, catalogue: int, cause: Cause, most: int) -> list[Share]:
@@ -190,13 +190,13 @@ def shares(ledger: Ledger, catalogue: int, cause: Cause, most: int) -> list[Shar
     with ledger.database.reading() as connection:
         while len(found) < most:
             # From run to run along the index: a sum over all of them would count what is not asked for.
-            newest = _kept(catalogue, cause, None).with_only_columns(func.max(FrameTable.dag_run_id))
+            newest = _kept(ledger, catalogue, cause, None).with_only_columns(func.max(FrameTable.dag_run_id))
             if before is not None:
                 newest = newest.where(FrameTable.dag_run_id < before)
             before = connection.scalar(newest)
             if before is None:
                 break
-            own = _kept(catalogue, cause, None).with_only_columns(func.count()).where(FrameTable.dag_run_id == before)
+            own = _kept(ledger, catalogue, cause, None).with_only_columns(func.count()).where(FrameTable.dag_run_id == before)
             name, dag = connection.execute(
                 select(DagRunTable.name, DagRunTable.dag).where(DagRunTable.id == before)
             ).one()
@@ -204,27 +204,23 @@ def shares(ledger: Ledger, catalogue: int, cause: Cause, most: int) -> list[Shar
     return found
 
 
-def _kept(catalogue: int, cause: Cause, dag_run: str | None) -> Select[tuple[int]]:
-    query = (
-        select(FrameTable.frame)
-        .where(FrameTable.catalogue_id == catalogue, text(UNPUBLISHED))
-    )
-    if cause.stage is None or cause.outcome is None:
-        # The states that such frames are in, each of which is one place in the index.
-        states = (
-            select(TallyTable.stage, TallyTable.outcome, TallyTable.retrying)
-            .where(TallyTable.catalogue_id == catalogue, TallyTable.withdrawn.is_(True), TallyTable.frames > 0)
-            .distinct()
+def _kept(ledger: Ledger, catalogue: int, cause: Cause, dag_run: str | None) -> Select[tuple[int]]:
+    states = [(cause.stage, cause.outcome, cause.kind is Kind.RETRYING)]
+    withdrawn = cause.stage is None or cause.outcome is None
+    if withdrawn:
+        key = (TallyTable.stage, TallyTable.outcome, TallyTable.retrying)
+        there = select(*key).where(
+            TallyTable.catalogue_id == catalogue, TallyTable.withdrawn.is_(True), TallyTable.frames > 0
         )
-        query = query.where(
-            tuple_(FrameTable.stage, FrameTable.outcome, FrameTable.retrying).in_(states),
-            FrameTable.withdrawn.is_(True),
-        )
-    else:
-        query = query.where(
-            FrameTable.stage == cause.stage.value, FrameTable.outcome == cause.outcome.value,
-            FrameTable.retrying.is_(cause.kind is Kind.RETRYING), FrameTable.withdrawn.is_(False),
-        )  # fmt: skip
+        with ledger.database.reading() as connection:
+            states = [(Stage(s), Outcome(o), r) for s, o, r in connection.execute(there.distinct())]
+    # Each state is one place in the index.
+    places = [
+        and_(FrameTable.stage == stage, FrameTable.outcome == outcome, FrameTable.retrying.is_(retrying),
+             FrameTable.withdrawn.is_(withdrawn), FrameTable.catalogue_id == catalogue)
+        for stage, outcome, retrying in states
+    ]  # fmt: skip
+    query = select(FrameTable.frame).where(or_(false(), *places), text(UNPUBLISHED))
     if dag_run is not None:
         number = select(DagRunTable.id).where(DagRunTable.name == dag_run).scalar_subquery()
         query = query.where(FrameTable.dag_run_id == number)
@@ -249,8 +245,39 @@ def tallied_places(ledger: Ledger, catalogue: int, cause: Cause) -> list[tuple[i
         return [(run, camcol, band) for run, camcol, band in connection.execute(query)]
 
 
-def frames_by_run(ledger: Ledger, catalogue: int) -> dict[int, int]:
-    """How many frames of each imaging run are known."""
-    query = select(TallyTable.run, func.sum(TallyTable.frames)).where(TallyTable.catalogue_id == catalogue)
+@dataclass(frozen=True)
+class Column:
+    """Frames of one band of a camera column of a run, in one state.
+
+    Parameters
+    ----------
+    run, camcol : int
+    band : str
+    frames : int
+    taken_up : bool
+        Whether an ingestion that tries again works on them.
+    """
+
+    run: int
+    camcol: int
+    band: str
+    frames: int
+    taken_up: bool
+
+
+def columns(ledger: Ledger, catalogue: int) -> list[Column]:
+    """All that is known of a catalogue, by run, camcol, band and state."""
+    names = ("run", "camcol", "band", "frames", "outcome", "to_do", "withdrawn")
+    query = select(*(getattr(TallyTable, name) for name in names)).where(
+        TallyTable.catalogue_id == catalogue, TallyTable.frames > 0
+    )
     with ledger.database.reading() as connection:
-        return {run: int(frames) for run, frames in connection.execute(query.group_by(TallyTable.run))}
+        return [Column(*row[:4], taken_up(*row[4:])) for row in connection.execute(query)]
+
+
+def taken_up(outcome: str, to_do: bool, withdrawn: bool) -> bool:  # noqa: FBT001 - columns of a row
+    """Whether an ingestion that tries again works on frames of a state."""
+    return not withdrawn and (to_do or (not Outcome(outcome).good and outcome not in _NOT_FAILED))
+
+
+_NOT_FAILED = {Outcome.WAITING, Outcome.NOT_IN_ARCHIVE, Outcome.WITHDRAWN}

@@ -13,7 +13,7 @@ Place = tuple[int, int, int, str]
 """Run, camcol, field and band of a frame; field `ALL` for all fields."""
 ALL = -1
 _PARTS = ("runs", "camcols", "fields", "bands")
-_MOST_COMPARED = 48
+_MOST_COMPARED = 24
 """Boxes of which each is held against each other; more are brought together along the runs first."""
 
 

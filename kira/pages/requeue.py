@@ -5,16 +5,16 @@ asks for the permission.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kira.errors import InvalidInput, StorageError
-from kira.ledger import Ledger, Outcome
+from kira.ledger import Ledger
 from kira.ledger.numbers import band_of, camcol_of, field_of, run_of
-from kira.ledger.problems import Cause, Kind, frames_by_run, numbers, shares, tallied_places
+from kira.ledger.problems import Cause, Column, Kind, columns, numbers, shares, taken_up, tallied_places
 from kira.ledger.status import Known, tallied
-from kira.pages.cover import ALL, cover
+from kira.pages.cover import ALL, Box, cover
 from kira.sdss import Release, Selection
 from kira.stages.plan import report_path
 from kira.storage import Store
@@ -26,7 +26,6 @@ MOST_EXACT = 5000
 """Up to so many frames each is looked at; of more, whole camera columns are asked for."""
 MOST_COUNTED = 100_000
 """Frames that are counted one by one to say how many a selection covers; beyond, it is said that they are no more."""
-NOT_FAILED = frozenset({Outcome.WAITING, Outcome.NOT_IN_ARCHIVE, Outcome.WITHDRAWN})
 
 
 @dataclass(frozen=True)
@@ -113,11 +112,9 @@ def requeue(ledger: Ledger, store: Store, known: Known, cause: Cause, dag_run: s
     conf["archive"] = conf["archive"] or _by_custom(known.archive)
     if request.get("field_list"):
         conf["field_list"] = request["field_list"]
-    release = Release.parse(known.release)
-    boxes = cover(places, MOST_RUNS)
-    in_runs = frames_by_run(ledger, known.id)
+    all_of_them = columns(ledger, known.id)
     return Requeue(
-        tuple(_asked(ledger, known, box.selection(release), conf, in_runs) for box in boxes), conf["archive"],
+        tuple(_asked(ledger, known, box, conf, all_of_them) for box in cover(places, MOST_RUNS)), conf["archive"],
         bool(request.get("archive")),
     )  # fmt: skip
 
@@ -160,20 +157,18 @@ def request_of(store: Store, archive: str, dag_run: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _asked(
-    ledger: Ledger, known: Known, selection: Selection, conf: dict[str, Any], in_runs: Mapping[int, int]
-) -> Asked:
+def _asked(ledger: Ledger, known: Known, box: Box, conf: dict[str, Any], all_of_them: Sequence[Column]) -> Asked:
+    selection = box.selection(Release.parse(known.release))
     texts = {name: "" if getattr(selection, name).everything else str(getattr(selection, name))
              for name in ("runs", "camcols", "fields")}  # fmt: skip
-    exact = selection.fields.everything or sum(in_runs[run] for run in selection.runs) <= MOST_COUNTED
-    wide = Selection(selection.release, selection.runs, selection.camcols, bands=selection.bands)
-    rows = tallied(ledger, known.id, selection if exact else wide)
-    taken = [
-        row for row in rows
-        if not row.withdrawn
-        and (row.to_do or (not Outcome(row.outcome).good and Outcome(row.outcome) not in NOT_FAILED))
-    ]  # fmt: skip
-    return Asked(
-        selection, conf | texts | {"bands": "".join(selection.bands)}, sum(row.frames for row in rows),
-        sum(row.frames for row in taken), not exact,
-    )  # fmt: skip
+    conf = conf | texts | {"bands": "".join(selection.bands)}
+    in_runs = [one for one in all_of_them if one.run in box.runs]
+    if selection.fields.everything or sum(one.frames for one in in_runs) > MOST_COUNTED:
+        rows = [one for one in in_runs if one.camcol in box.camcols and one.band in box.bands]
+        return Asked(
+            selection, conf, sum(one.frames for one in rows), sum(one.frames for one in rows if one.taken_up),
+            not selection.fields.everything,
+        )  # fmt: skip
+    found = tallied(ledger, known.id, selection)
+    worked_on = sum(row.frames for row in found if taken_up(row.outcome, row.to_do, row.withdrawn))
+    return Asked(selection, conf, sum(row.frames for row in found), worked_on, at_most=False)
