@@ -8,7 +8,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from kira.errors import InvalidInput, KiraError
-from kira.pages import overview, problems
+from kira.pages import overview, problems, runs
 from kira.pages.data import Data
 from kira.pages.html import page
 
@@ -33,6 +33,7 @@ def create_app(data: Data, dependencies: Sequence[Any]) -> FastAPI:
     app.state.data = data
     app.include_router(overview.router)
     app.include_router(problems.router)
+    app.include_router(runs.router)
     files = {entry.name: entry.read_bytes() for entry in resources.files("kira.pages").joinpath("static").iterdir()
              if entry.name.rpartition(".")[2] in _TYPES}  # fmt: skip
 
