@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection, Select, and_, false, func, or_, select, text
 
@@ -196,7 +197,11 @@ def shares(ledger: Ledger, catalogue: int, cause: Cause, most: int) -> list[Shar
             before = connection.scalar(newest)
             if before is None:
                 break
-            own = _kept(ledger, catalogue, cause, None).with_only_columns(func.count()).where(FrameTable.dag_run_id == before)
+            own = (
+                _kept(ledger, catalogue, cause, None)
+                .with_only_columns(func.count())
+                .where(FrameTable.dag_run_id == before)
+            )
             name, dag = connection.execute(
                 select(DagRunTable.name, DagRunTable.dag).where(DagRunTable.id == before)
             ).one()
@@ -204,7 +209,7 @@ def shares(ledger: Ledger, catalogue: int, cause: Cause, most: int) -> list[Shar
     return found
 
 
-def _kept(ledger: Ledger, catalogue: int, cause: Cause, dag_run: str | None) -> Select[tuple[int]]:
+def _kept(ledger: Ledger, catalogue: int, cause: Cause, dag_run: str | None) -> Select[Any]:
     states = [(cause.stage, cause.outcome, cause.kind is Kind.RETRYING)]
     withdrawn = cause.stage is None or cause.outcome is None
     if withdrawn:
@@ -272,7 +277,10 @@ def columns(ledger: Ledger, catalogue: int) -> list[Column]:
         TallyTable.catalogue_id == catalogue, TallyTable.frames > 0
     )
     with ledger.database.reading() as connection:
-        return [Column(*row[:4], taken_up(*row[4:])) for row in connection.execute(query)]
+        return [
+            Column(run, camcol, band, frames, taken_up(outcome, to_do, withdrawn))
+            for run, camcol, band, frames, outcome, to_do, withdrawn in connection.execute(query)
+        ]
 
 
 def taken_up(outcome: str, to_do: bool, withdrawn: bool) -> bool:  # noqa: FBT001 - columns of a row

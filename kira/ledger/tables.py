@@ -23,9 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from typing_extensions import override
 
-UNPUBLISHED = (
-    "(withdrawn OR (outcome <> 'waiting' AND (stage <> 'publish' OR outcome NOT IN ('ok', 'ok_empty'))))"
-)
+UNPUBLISHED = "(withdrawn OR (outcome <> 'waiting' AND (stage <> 'publish' OR outcome NOT IN ('ok', 'ok_empty'))))"
 """Frames that somebody may have to look at: all but those that are published, and those that wait for their first plan.
 
 A text, and no expression, so that the condition of a query is word for word that of the index: else SQLite does not
@@ -96,8 +94,16 @@ class FrameTable(Base):
         Index("frame_to_do", "catalogue_id", "frame", sqlite_where=text("to_do"), postgresql_where=text("to_do")),
         Index("frame_by_published_batch", "published_batch_id"),
         Index(
-            "frame_unpublished", "catalogue_id", "stage", "outcome", "retrying", "withdrawn", "dag_run_id", "frame",
-            sqlite_where=text(UNPUBLISHED), postgresql_where=text(UNPUBLISHED),
+            "frame_unpublished",
+            "catalogue_id",
+            "stage",
+            "outcome",
+            "retrying",
+            "withdrawn",
+            "dag_run_id",
+            "frame",
+            sqlite_where=text(UNPUBLISHED),
+            postgresql_where=text(UNPUBLISHED),
         ),
         {"sqlite_with_rowid": False},
     )

@@ -105,9 +105,7 @@ def gantt(spans: Iterable[Span], now: datetime, most_rows: int) -> Gantt | None:
         ]
         made.append((name, 20 + ROW * number, bars))
     step = next((one for one in STEPS if whole / one <= 8), STEPS[-1] * max(1, round(whole / STEPS[-1] / 8)))
-    ticks = [
-        (place(first + timedelta(seconds=n * step)), _since(n * step)) for n in range(int(whole // step) + 1)
-    ]
+    ticks = [(place(first + timedelta(seconds=n * step)), _since(n * step)) for n in range(int(whole // step) + 1)]
     return Gantt(made, ticks, 24 + ROW * len(made), len(rows) - len(drawn))
 
 

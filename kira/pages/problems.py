@@ -1,6 +1,7 @@
 """Everything that is not published, by its cause: what to do, where to read on, and a button that asks for it again."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -25,7 +26,6 @@ MOST_SKIPPED = 100_000
 MOST_RUNS = 30
 """DAG runs to choose from."""
 MOST_SHARES = 6
-
 
 
 def _whole(values: Mapping[str, str], name: str, most: int) -> int | None:
@@ -58,11 +58,11 @@ def _run(ledger: Ledger, values: Mapping[str, str]) -> Seen | None:
     return found
 
 
-def _member(kind: type[Any], values: Mapping[str, str], name: str) -> Any:
+def _member(kind: type[StrEnum], values: Mapping[str, str], name: str) -> Any:
     try:
         return kind(values.get(name, ""))
     except ValueError as error:
-        raise InvalidInput(f"{name}: {quoted(values.get(name, ''))} is none of {', '.join(kind)}.") from error
+        raise InvalidInput(f"{name}: {quoted(values.get(name, ''))} is none of {', '.join(map(str, kind))}.") from error
 
 
 def _cause(values: Mapping[str, str]) -> Cause:

@@ -163,7 +163,8 @@ def _report(
     ledger: Ledger, store: Store, known: Known | None, of: Seen, attempts: list[StageRow]
 ) -> tuple[dict[str, Any], bool]:
     """What the run's last task wrote, or as much as the ledger says before that."""
-    if known and (report := _json(store, report_path(known.archive, of.name, "report"))):
+    report = _json(store, report_path(known.archive, of.name, "report")) if known else {}
+    if {"frames", "checks", "stages"} <= report.keys():
         return report, True
     per_batch: Counter[str] = Counter()
     for attempt in attempts:
@@ -254,14 +255,17 @@ def batch(request: Request, batch: str) -> HTMLResponse:
     manifest, folder = _folder(store, known, batch)
     try:
         tasks = read_tasks(store, folder)
-        tasks_remark = "" if tasks else "Nobody kept what its Spark tasks did: it is not extracted, or by an older Kira."
+        tasks_remark = (
+            "" if tasks else "Nobody kept what its Spark tasks did: it is not extracted, or by an older Kira."
+        )
     except (StorageError, ValueError, TypeError) as error:
         tasks, tasks_remark = [], f"What its Spark tasks did cannot be read: {type(error).__name__}."
     limits = _limits(tasks)
+    checked = _json(store, f"{folder}/{VALIDATION}")
     return page(
         request, "batch.html", batch=batch, known=known, runs=runs_of_batch(data.ledger, batch), folder=folder,
         parameters=_json(store, f"{manifest.folder}/parameters.json"), job=_json(store, f"{folder}/{JOB}"),
-        validation=_json(store, f"{folder}/{VALIDATION}"), has_page=store.exists(f"{folder}/{VALIDATION_PAGE}"),
+        validation=checked if "ok" in checked else {}, has_page=store.exists(f"{folder}/{VALIDATION_PAGE}"),
         gantt=_tasks_gantt(tasks, limits), tasks=sorted(tasks, key=lambda one: -one.seconds)[:MOST_LINES],
         all_tasks=len(tasks), remark=tasks_remark, limits=limits, slow_factor=SLOW,
         slow=[one for one in sorted(tasks, key=lambda one: -one.seconds) if _is_slow(one, limits)][:10],

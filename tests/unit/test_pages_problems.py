@@ -48,7 +48,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made.ledger.engine.dispose()
 
 
-def query(kind: str = "failed", stage: str = "mirror", outcome: str = "corrupt_upstream", **more: str) -> dict[str, str]:
+def query(
+    kind: str = "failed", stage: str = "mirror", outcome: str = "corrupt_upstream", **more: str
+) -> dict[str, str]:
     return {"catalogue": "1", "kind": kind, "stage": stage, "outcome": outcome} | more
 
 
@@ -202,7 +204,7 @@ def test_nonsense_is_refused_in_a_sentence(site: Site) -> None:
 
 def test_what_a_ledger_holds_is_no_markup(site: Site) -> None:
     told = context(run=f"run {SCRIPT}", batch=f"b {SCRIPT}")
-    site.ledger.record(told, Stage.MIRROR, [Record(frame(), Outcome.BAD_FRAME, f'"{SCRIPT}\' onload=x')])
+    site.ledger.record(told, Stage.MIRROR, [Record(frame(), Outcome.BAD_FRAME, f"\"{SCRIPT}' onload=x")])
     for path in ROUTES:
         answer = site.client.get(path, params=query(outcome="bad_frame", run=f"run {SCRIPT}"))
         assert answer.status_code == 200, answer.text
@@ -240,7 +242,9 @@ def test_the_button_asks_for_exactly_these_frames(site: Site) -> None:
 
 def test_a_selection_that_takes_in_more_says_how_much(site: Site) -> None:
     # A diagonal: no three selections are it.
-    failed(site, *(frame(n, band, run=90 + n, camcol=1 + n % 6) for n, band in zip(range(11, 19), "ugrizugr", strict=True)))
+    failed(
+        site, *(frame(n, band, run=90 + n, camcol=1 + n % 6) for n, band in zip(range(11, 19), "ugrizugr", strict=True))
+    )
     failed(site, frame(12, "u", run=101, camcol=6), outcome=Outcome.BAD_FRAME)
     answer = site.client.get("/problems/requeue", params=query()).text
     told = bodies(answer)
