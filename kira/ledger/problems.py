@@ -283,7 +283,7 @@ def columns(ledger: Ledger, catalogue: int) -> list[Column]:
         ]
 
 
-def taken_up(outcome: str, to_do: bool, withdrawn: bool) -> bool:  # noqa: FBT001 - columns of a row
+def taken_up(outcome: str, to_do: bool, withdrawn: bool) -> bool:
     """Whether an ingestion that tries again works on frames of a state."""
     return not withdrawn and (to_do or (not Outcome(outcome).good and outcome not in _NOT_FAILED))
 

@@ -174,6 +174,11 @@ class TaskRun:
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.began)).total_seconds()
 
 
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in ("kira", "sep", "numpy", "astropy", "pyarrow")}
+    return found | {"python": platform.python_version()}
+
+
 @dataclass
 class JobNotes:
     """What is kept of a job beside its result: filled while it runs.
@@ -186,12 +191,7 @@ class JobNotes:
     """
 
     tasks: list[TaskRun] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=lambda: _versions())
-
-
-def _versions() -> dict[str, str]:
-    found = {name: version(name) for name in ("kira", "sep", "numpy", "astropy", "pyarrow")}
-    return found | {"python": platform.python_version()}
+    versions: dict[str, str] = field(default_factory=_versions)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event
 from test_pages import SCRIPT, Site, opened
 
+from kira.airflow_glue import wiring
 from kira.airflow_glue.request import Request
 from kira.extraction import Profile
 from kira.ledger import Context, Ledger, Outcome, Record, Stage
@@ -124,26 +125,25 @@ def test_a_group_is_read_along_the_index(site: Site) -> None:
     failed(site, frame())
     site.ledger.record(context(), Stage.PLAN, [Record(frame(13), Outcome.WITHDRAWN)])
     (known,) = catalogues(site.ledger)
-    asked: list[str] = []
-    from sqlalchemy import event
+    asked: list[tuple[str, Any]] = []
 
-    event.listen(
-        site.ledger.engine, "before_cursor_execute",
-        lambda _c, _u, statement, parameters, _x, _m: asked.append((statement, parameters)),  # type: ignore[arg-type]
-    )  # fmt: skip
+    def listen(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(site.ledger.engine, "before_cursor_execute", listen)
     cause = Cause(Kind.FAILED, Stage.MIRROR, Outcome.CORRUPT_UPSTREAM)
     first_frames(site.ledger, known, cause)
     numbers(site.ledger, known.id, cause, most=9)
     shares(site.ledger, known.id, cause, 9)
     groups(site.ledger, known.id, "run-1")
     numbers(site.ledger, known.id, Cause(Kind.WITHDRAWN), most=9)
+    event.remove(site.ledger.engine, "before_cursor_execute", listen)
     plans = []
     with site.ledger.engine.connect() as connection:
-        for statement, parameters in list(asked):
-            if "FROM frame " in statement or "FROM frame\n" in statement or "FROM frame LEFT" in statement:
+        for statement, parameters in asked:
+            if re.search(r"FROM frame\b", statement):
                 rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
                 plans.append(" ".join(row[3] for row in rows))
-        connection.execute(text("SELECT 1"))
     assert len(plans) >= 5
     assert all("INDEX frame_unpublished (catalogue_id=?" in plan and "stage=?" in plan for plan in plans), plans
 
@@ -238,6 +238,16 @@ def test_the_button_asks_for_exactly_these_frames(site: Site) -> None:
     assert "Requeue 4 frames?" in answer
     assert "It covers 3 known frames; 3 of them are not published" in answer
     assert "by custom" in answer
+
+
+def test_the_form_of_the_dag_takes_what_is_asked(site: Site) -> None:
+    failed(site, frame(11), frame(13), frame(20, "g", camcol=2))
+    params = wiring.release_param() | wiring.selection_params() | wiring.planning_params()
+    for body in bodies(site.client.get("/problems/requeue", params=query()).text):
+        assert body["conf"].keys() <= params.keys()
+        for name, value in body["conf"].items():
+            params[name].value = value
+            assert params[name].resolve() == value
 
 
 def test_a_selection_that_takes_in_more_says_how_much(site: Site) -> None:
