@@ -5,8 +5,10 @@ What fails is raised as it is: `kira.airflow_glue.retries` decides by its kind w
 
 import json
 import logging
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -234,6 +236,7 @@ def _planned() -> list[str]:
     selection = request.selection()
     settings = Settings.from_environment()
     services = _services(settings, request)
+    _keep_request(services, request)
     with ArchiveClient(services.archive) as client:
         if _is_dry():
             _tell_cost(services, client, selection, request.profile)
@@ -246,6 +249,14 @@ def _planned() -> list[str]:
         keep_positions(services.store, client, selection.release)
     metrics.of_plan(done)
     return done.batches
+
+
+def _keep_request(services: Services, request: Request) -> None:
+    """Leave word of what was asked for and of what did it: a report that is read later has the versions of then."""
+    versions = {name: version(name) for name in ("apache-airflow", "kira")} | {"python": platform.python_version()}
+    path = report_path(services.archive.name, str(_context()["dag_run"].run_id), "request")
+    told = {"request": request.as_dict(), "versions": versions, "dag": str(_context()["ti"].dag_id)}
+    services.store.write(path, json.dumps(told, indent=1).encode())
 
 
 def _is_dry() -> bool:

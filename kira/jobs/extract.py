@@ -20,13 +20,15 @@ from kira.jobs.failure import given_up, mark
 from kira.ledger import Outcome
 from kira.stages.extraction import (
     PROGRESS,
+    JobNotes,
     Measured,
     Task,
+    TaskRun,
     extract_batch,
     finished,
     forget_failure,
     note_failure,
-    run_task,
+    timed_task,
 )
 from kira.storage import Manifest, Store, open_store
 
@@ -79,6 +81,8 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
 
     spark = SparkSession.builder.appName(f"kira extract {manifest.batch}").getOrCreate()
     context = spark.sparkContext
+    notes = JobNotes()
+    notes.versions["spark"] = context.version
 
     def run_all(tasks: Sequence[Task]) -> Iterable[list[Measured]]:
         frames = sum(len(task.entries) for task in tasks)
@@ -87,7 +91,7 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
         watcher = threading.Thread(target=_report, args=(context, store, manifest, tasks, over), daemon=True)
         watcher.start()
         try:
-            results: list[list[Measured]] = context.parallelize(tasks, len(tasks)).map(_in_worker).collect()
+            results = context.parallelize(tasks, len(tasks)).map(_in_worker).collect()
         except Exception as error:
             if sentence := given_up(str(error), tasks, store):
                 raise SparkTaskFailed(sentence) from error
@@ -95,10 +99,11 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
         finally:
             over.set()
             watcher.join()
-        return results
+        notes.tasks += [done for _, done in results]
+        return [measured for measured, _ in results]
 
     try:
-        measured = extract_batch(store, manifest, parameters, context.defaultParallelism, run_all, limits)
+        measured = extract_batch(store, manifest, parameters, context.defaultParallelism, run_all, limits, notes)
     finally:
         spark.stop()
     good = sum(Outcome(one.outcome).good for one in measured)
@@ -106,13 +111,13 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
     log.info("batch %s: %d of %d frames extracted, %d sources", manifest.batch, good, len(measured), sources)
 
 
-def _in_worker(task: Task) -> list[Measured]:
+def _in_worker(task: Task) -> tuple[list[Measured], TaskRun]:
     from pyspark import TaskContext
 
     context = TaskContext.get()
     attempt, number = (str(context.taskAttemptId()), context.attemptNumber()) if context else ("0", 0)
     try:
-        return run_task(task, attempt, number)
+        return timed_task(task, attempt, number)
     except Exception as error:
         error.add_note(mark(task, number))
         raise

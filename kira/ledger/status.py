@@ -317,11 +317,12 @@ def not_published(
                 if len(found) >= most:
                     return found
                 if in_selection(row.frame, selection):
-                    found.append(_unpublished(connection, row, release))
+                    found.append(unpublished_of(connection, row, release))
     return found
 
 
-def _unpublished(connection: Any, row: Any, release: Release) -> Unpublished:
+def unpublished_of(connection: Any, row: Any, release: Release) -> Unpublished:
+    """A frame's row (with the names `dag_run` and `batch`) with its reason, what to do, and the task's log."""
     told = connection.execute(
         select(OutcomeTable.reason).where(
             OutcomeTable.frame == row.frame,

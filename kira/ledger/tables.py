@@ -23,6 +23,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from typing_extensions import override
 
+UNPUBLISHED = "(withdrawn OR (outcome <> 'waiting' AND (stage <> 'publish' OR outcome NOT IN ('ok', 'ok_empty'))))"
+"""Frames that somebody may have to look at: all but those that are published, and those that wait for their first plan.
+
+A text, and no expression, so that the condition of a query is word for word that of the index: else SQLite does not
+see that the index holds all that is asked for."""
+
 # SQLite numbers rows by itself only where the key is an INTEGER.
 Number = BigInteger().with_variant(Integer, "sqlite")
 
@@ -87,6 +93,18 @@ class FrameTable(Base):
     __table_args__ = (
         Index("frame_to_do", "catalogue_id", "frame", sqlite_where=text("to_do"), postgresql_where=text("to_do")),
         Index("frame_by_published_batch", "published_batch_id"),
+        Index(
+            "frame_unpublished",
+            "catalogue_id",
+            "stage",
+            "outcome",
+            "retrying",
+            "withdrawn",
+            "dag_run_id",
+            "frame",
+            sqlite_where=text(UNPUBLISHED),
+            postgresql_where=text(UNPUBLISHED),
+        ),
         {"sqlite_with_rowid": False},
     )
 

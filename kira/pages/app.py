@@ -8,7 +8,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, Response
 
 from kira.errors import InvalidInput, KiraError
-from kira.pages import batch, field, frame, overview, sky, systems
+from kira.pages import batch, field, frame, overview, problems, runs, sky, systems
 from kira.pages.data import Data
 from kira.pages.html import page
 from kira.pages.missing import NotKnown
@@ -32,7 +32,7 @@ def create_app(data: Data, dependencies: Sequence[Any]) -> FastAPI:
     """
     app = FastAPI(title="Kira", dependencies=list(dependencies), docs_url=None, redoc_url=None, openapi_url=None)
     app.state.data = data
-    for part in (overview, systems, sky, batch, frame, field):
+    for part in (overview, systems, problems, runs, sky, batch, frame, field):
         app.include_router(part.router)
     files = {entry.name: entry.read_bytes() for entry in resources.files("kira.pages").joinpath("static").iterdir()
              if entry.name.rpartition(".")[2] in _TYPES}  # fmt: skip

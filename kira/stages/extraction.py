@@ -15,7 +15,10 @@ import json
 import logging
 import math
 import multiprocessing
+import os
+import platform
 import signal
+import socket
 import time
 import traceback
 import uuid
@@ -23,6 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +56,8 @@ TASKS_A_CORE = 4
 OUTCOMES = "_outcomes.jsonl"
 MANIFEST = "_manifest.jsonl"
 JOB = "_job.json"
+TASKS = "_tasks.jsonl"
+"""What each Spark task did; not there where an older version of Kira, or no Spark, did the work."""
 VALIDATION = "_validation.json"
 VALIDATION_PAGE = "_validation.html"
 PROGRESS = "progress.json"
@@ -119,6 +125,73 @@ class Measured:
             FrameId.parse(self.frame), Outcome(self.outcome), self.reason, size=self.size, sources=self.sources,
             seconds=self.seconds, checks=self.checks, failed_checks=self.failed_checks,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """What one Spark task did, in the attempt that counted.
+
+    Parameters
+    ----------
+    number : int
+        Of the task in its job; those of the second round follow those of the first.
+    attempt : int
+        How many attempts of it ended before without a result: their workers died, and left no times.
+    alone : bool
+        Whether it is of the second round, in which each frame has a process of its own.
+    began, ended : str
+        By the worker's clock, UTC, ISO 8601.
+    host : str
+    executor : str
+        Spark's id of it, where the cluster tells its processes; else empty.
+    process : int
+        Of the Python worker: tasks of one process on one host did not run at the same time.
+    frames, failed : int
+        Frames that it worked on, and those that did not go well.
+    sources : int
+    slowest : str
+        Frame that took longest; empty if there was none.
+    slowest_seconds : float
+    """
+
+    number: int
+    attempt: int
+    alone: bool
+    began: str
+    ended: str
+    host: str
+    executor: str
+    process: int
+    frames: int
+    failed: int
+    sources: int
+    slowest: str
+    slowest_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, s."""
+        return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.began)).total_seconds()
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in ("kira", "sep", "numpy", "astropy", "pyarrow")}
+    return found | {"python": platform.python_version()}
+
+
+@dataclass
+class JobNotes:
+    """What is kept of a job beside its result: filled while it runs.
+
+    Parameters
+    ----------
+    tasks : list of TaskRun
+    versions : dict of str to str
+        Of what did the work, as it was installed then, by its name.
+    """
+
+    tasks: list[TaskRun] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=_versions)
 
 
 @dataclass(frozen=True)
@@ -222,6 +295,19 @@ def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
     metadata = file_metadata(task.parameters, version=__version__, synthetic=any(one.synthetic for one in measured))
     store.write(f"{task.folder}/{name}", parquet_bytes(pa.concat_tables(tables), metadata=metadata))
     return [replace(m, part=name) if Outcome(m.outcome).good else m for m in measured]
+
+
+def timed_task(task: Task, attempt: str, number: int = 0) -> tuple[list[Measured], TaskRun]:
+    """As `run_task`, and say when and where it was done; see there."""
+    began = datetime.now(UTC)
+    measured = run_task(task, attempt, number)
+    slowest = max(measured, key=lambda one: one.seconds, default=None)
+    return measured, TaskRun(
+        task.number, number, task.alone, began.isoformat(), datetime.now(UTC).isoformat(), socket.gethostname(),
+        os.environ.get("SPARK_EXECUTOR_ID", ""), os.getpid(), len(measured),
+        sum(not Outcome(one.outcome).good for one in measured), sum(one.sources for one in measured),
+        slowest.frame if slowest else "", slowest.seconds if slowest else 0.0,
+    )  # fmt: skip
 
 
 def _deadly(store: Store, task: Task, number: int) -> set[str]:
@@ -355,6 +441,7 @@ def _read(store: Store, path: str) -> bytes:
 def extract_batch(
     store: Store, manifest: Manifest, parameters: Profile, cores: int,
     run_all: Callable[[Sequence[Task]], Iterable[list[Measured]]], limits: FrameLimits = DEFAULT_LIMITS,
+    notes: JobNotes | None = None,
 ) -> list[Measured]:  # fmt: skip
     """Extract a whole batch, and make the result visible to the next stage by one rename.
 
@@ -369,6 +456,8 @@ def extract_batch(
         Runs `run_task` on every task, anywhere; called a second time if there are frames to be tried alone.
     limits : FrameLimits
         What each frame may take.
+    notes : JobNotes, optional
+        What `run_all` fills; kept beside the result.
 
     Returns
     -------
@@ -391,8 +480,12 @@ def extract_batch(
     _keep_only(store, folder, {one.part for one in measured})
     store.write(f"{folder}/{MANIFEST}", manifest.to_text().encode())
     store.write(f"{folder}/{OUTCOMES}", "".join(json.dumps(asdict(one)) + "\n" for one in measured).encode())
+    notes = notes or JobNotes()
+    if notes.tasks:
+        lines = (json.dumps(asdict(one)) + "\n" for one in sorted(notes.tasks, key=lambda one: one.number))
+        store.write(f"{folder}/{TASKS}", "".join(lines).encode())
     times = {"began": began.isoformat(), "ended": datetime.now(UTC).isoformat(), "cores": cores}
-    store.write(f"{folder}/{JOB}", json.dumps(times).encode())
+    store.write(f"{folder}/{JOB}", json.dumps(times | {"versions": notes.versions}).encode())
     store.delete(manifest.extracted)  # of other frames, else this would have been finished
     store.rename(folder, manifest.extracted)
     return measured
@@ -473,6 +566,14 @@ def read_outcomes(store: Store, folder: str) -> list[Measured]:
     """What extraction said of the frames whose result lies in a folder."""
     rows: list[dict[str, Any]] = [json.loads(line) for line in store.read(f"{folder}/{OUTCOMES}").decode().splitlines()]
     return [Measured(**row) for row in rows]
+
+
+def read_tasks(store: Store, folder: str) -> list[TaskRun]:
+    """What the Spark tasks did whose result lies in a folder; none where nobody kept it."""
+    if not store.exists(f"{folder}/{TASKS}"):
+        return []
+    lines = store.read(f"{folder}/{TASKS}").decode().splitlines()
+    return [TaskRun(**json.loads(line)) for line in lines]
 
 
 def _remove_attempts(store: Store, manifest: Manifest) -> None:

@@ -60,6 +60,7 @@ def summarize(
         "catalogue": services.store.uri(folder) if services.store.exists(folder) else "",
         "frames": became["frames"],
         "sources": sources_by_band(figures),
+        "bands": by_band(figures),
         "stages": stage_figures(figures, services.ledger.attempts(dag_run)),
         "validation": _validation(services, plan["batches"]),
         "checks": {name: sum(row[column] for row in figures)
@@ -72,6 +73,9 @@ def summarize(
         ],
     }  # fmt: skip
     services.store.write(report_path(services.archive.name, dag_run, "report"), json.dumps(report, indent=1).encode())
+    # A page compares a run with many earlier ones: without the lists that may have thousands of frames.
+    brief = {name: value for name, value in report.items() if name not in ("problems", "stuck", "validation", "runs")}
+    services.store.write(report_path(services.archive.name, dag_run, "figures"), json.dumps(brief).encode())
     log.info("%s", json.dumps({name: report[name] for name in ("plan", "frames", "sources", "checks")}, indent=1))
     tell(report)
     _fail_unless_whole(services, report, plan)
@@ -193,6 +197,20 @@ def sources_by_band(figures: list[dict[str, Any]]) -> dict[str, int]:
     for row in figures:
         if row["stage"] == Stage.PUBLISH and Outcome(row["outcome"]).good:
             found[row["band"]] += int(row["sources"])
+    return {band: found[band] for band in "ugriz" if band in found}
+
+
+def by_band(figures: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Frames that were published, their sources, and frames that ended otherwise, by band."""
+    found: dict[str, dict[str, int]] = {}
+    for row in figures:
+        outcome = Outcome(row["outcome"])
+        mine = found.setdefault(row["band"], {"frames": 0, "sources": 0, "failed": 0})
+        if not outcome.good:
+            mine["failed"] += int(row["frames"])
+        elif row["stage"] == Stage.PUBLISH:
+            mine["frames"] += int(row["frames"])
+            mine["sources"] += int(row["sources"])
     return {band: found[band] for band in "ugriz" if band in found}
 
 

@@ -1,8 +1,10 @@
 """Kira's pages in Airflow's UI, in a real browser against the real api-server."""
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote, unquote
 
 import httpx
 import pytest
@@ -10,6 +12,9 @@ from conftest import Observatory
 from fastapi.routing import APIRoute
 from playwright.sync_api import FrameLocator, Page, expect, sync_playwright
 
+from kira.ledger import Context, Outcome, Record, Stage
+from kira.ledger.problems import Cause, Kind, groups
+from kira.ledger.status import catalogues, recent_runs
 from kira.pages.app import create_app
 from kira.pages.data import Data
 from kira.sample import SampleSpec, write_sample
@@ -103,3 +108,60 @@ def test_nothing_is_cut_off(page: Page, published: str, width: int) -> None:
     page.goto("/kira/")
     expect(page.locator(".verdict").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_what_failed_is_asked_for_again(page: Page, published: str, observatory: Observatory) -> None:
+    """The button's request is taken by Airflow for the cookie's sake, and the frame comes into the catalogue."""
+    ledger = observatory.ledger
+    (known,) = [one for one in catalogues(ledger) if one.archive == published]
+    frame = next(one for one in SampleSpec(fields=1, bands=("g", "r")).frames() if str(one.release) == "dr12")
+    run = recent_runs(ledger, 1)[0].name
+    broken = Context("b-broken", published, "dr12", known.profile, run)
+    ledger.record(broken, Stage.MIRROR, [Record(frame, Outcome.CORRUPT_UPSTREAM, "cut short")])
+    cause = Cause(Kind.FAILED, Stage.MIRROR, Outcome.CORRUPT_UPSTREAM)
+    assert [one.frames for one in groups(ledger, known.id) if one.cause == cause] == [1]
+
+    page.goto("/plugin/kira")
+    shown = inside(page)
+    shown.get_by_role("link", name="Problems").click()
+    expect(shown.locator(".verdict")).to_have_text("1 frames have failed")
+    shown.locator("summary").first.click()
+    shown.get_by_role("button", name="Requeue these frames").click()
+    expect(shown.locator("dialog[open]")).to_contain_text(f"kira_archive_{published}")
+    expect(shown.get_by_role("button", name="Leave it")).to_be_focused()
+    shown.get_by_role("button", name="Requeue", exact=True).click()
+    expect(shown.locator("dialog .answer .good")).to_contain_text("was started", timeout=30_000)
+    href = str(shown.locator("dialog .answer a").get_attribute("href"))
+    started = unquote(href.rpartition("/")[2])
+    told = observatory.api.call("GET", f"/dags/sdss_ingest/dagRuns/{quote(started)}")
+    assert told["conf"]["again"] is True
+    deadline = time.monotonic() + 600
+    while told["state"] not in ("success", "failed") and time.monotonic() < deadline:
+        time.sleep(3)
+        told = observatory.api.call("GET", f"/dags/sdss_ingest/dagRuns/{quote(started)}")
+    assert told["state"] == "success"
+    assert groups(ledger, known.id) == []
+
+    page.goto(f"/kira/runs/{quote(started)}")
+    expect(page.get_by_role("heading", name=f"Run {started}")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("apache-airflow")
+    page.locator("#batches + div a").first.click()
+    expect(page.locator("svg.gantt rect")).not_to_have_count(0)
+    expect(page.locator("dt", has_text="spark")).to_have_count(1)
+
+
+def test_another_site_cannot_press_the_button(page: Page, observatory: Observatory) -> None:
+    """A form of another site is sent without the cookie, and Airflow takes no form for JSON anyway."""
+    runs = len(observatory.dag_runs())
+    page.goto("about:blank")
+    address = f"{base(observatory)}/api/v2/dags/sdss_ingest/dagRuns"
+    page.route("http://elsewhere.example/", lambda route: route.fulfill(
+        content_type="text/html",
+        body=f'<form method="post" action="{address}" enctype="text/plain"><input name=\'{{"logical_date": null, "x\' '
+        f'value=\'": 1}}\'></form>',
+    ))  # fmt: skip
+    page.goto("http://elsewhere.example/")
+    with page.expect_response(address) as answer:
+        page.evaluate("document.forms[0].submit()")
+    assert answer.value.status in (401, 403, 422)
+    assert len(observatory.dag_runs()) == runs

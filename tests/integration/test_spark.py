@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -28,7 +29,8 @@ from kira.ledger import Outcome
 from kira.sdss import FrameId
 from kira.stack.airflow_server import environment
 from kira.stack.local import LocalStack
-from kira.stages.extraction import FAILURE, job_failure, make_tasks, read_outcomes
+from kira.stages.extraction import FAILURE, job_failure, make_tasks, read_outcomes, read_tasks
+from kira.stages.extraction import JOB as JOB_NOTES
 from kira.storage import Entry, Manifest, Store, open_store
 
 pytestmark = pytest.mark.integration
@@ -101,7 +103,20 @@ class Job:
         assert len(set(keys)) == len(keys)
         assert Counter(field for field, _ in keys) == {FrameId.parse(o.frame).field: o.sources for o in outcomes}
         assert self.attempts() == []
+        self.check_tasks()
         return digest(table)
+
+    def check_tasks(self) -> None:
+        """What each task did is told, and agrees with the outcomes and the job's own times."""
+        tasks = read_tasks(self.store, self.manifest.extracted)
+        job = json.loads(self.store.read(f"{self.manifest.extracted}/{JOB_NOTES}"))
+        assert len({one.number for one in tasks}) == len(tasks)
+        assert sum(one.frames for one in tasks if not one.alone) == len(FRAMES)
+        assert all(one.frames == 1 for one in tasks if one.alone)
+        outcomes = read_outcomes(self.store, self.manifest.extracted)
+        assert sum(one.sources for one in tasks) == sum(one.sources for one in outcomes)
+        assert all(job["began"] <= one.began <= one.ended <= job["ended"] for one in tasks)
+        assert {"spark", "kira", "sep", "numpy", "astropy", "pyarrow", "python"} == set(job["versions"])
 
     def digest_without(self, frames: Collection[FrameId]) -> str:
         """Digest of the result as if some frames were not in it."""
