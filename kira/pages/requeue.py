@@ -1,7 +1,8 @@
 """What a button asks Airflow for: an ingestion of the frames that a cause keeps.
 
 Nothing is changed here: the browser of whoever presses the button sends the request to Airflow's own REST API, which
-asks for the permission.
+asks for the permission. Another site cannot press it: Airflow's cookie is `SameSite=Lax`, so a POST from elsewhere goes
+without it, JSON is no form, and `frame-ancestors` keeps our pages out of other sites' frames.
 """
 
 import json

@@ -113,7 +113,7 @@ def test_nothing_is_cut_off(page: Page, published: str, width: int) -> None:
 def test_what_failed_is_asked_for_again(page: Page, published: str, observatory: Observatory) -> None:
     """The button's request is taken by Airflow for the cookie's sake, and the frame comes into the catalogue."""
     ledger = observatory.ledger
-    (known,) = [one for one in catalogues(ledger) if one.archive == published]
+    (known,) = [one for one in catalogues(ledger) if (one.archive, one.release) == (published, "dr12")]
     frame = next(one for one in SampleSpec(fields=1, bands=("g", "r")).frames() if str(one.release) == "dr12")
     run = recent_runs(ledger, 1)[0].name
     broken = Context("b-broken", published, "dr12", known.profile, run)
@@ -124,6 +124,8 @@ def test_what_failed_is_asked_for_again(page: Page, published: str, observatory:
     page.goto("/plugin/kira")
     shown = inside(page)
     shown.get_by_role("link", name="Problems").click()
+    shown.get_by_label("Catalogue").select_option(str(known.id))
+    shown.get_by_role("button", name="Show").click()
     expect(shown.locator(".verdict")).to_have_text("1 frames have failed")
     shown.locator("summary").first.click()
     shown.get_by_role("button", name="Requeue these frames").click()
