@@ -1,5 +1,6 @@
 """The monitoring pages behind Airflow's login."""
 
+import logging
 from typing import Any
 
 from airflow.api_fastapi.core_api.security import requires_access_dag
@@ -12,11 +13,13 @@ from sqlalchemy import select
 
 from kira.airflow_glue.request import ARCHIVE_CONNECTION
 from kira.airflow_glue.tasks import S3_CONNECTION, archive_of
+from kira.errors import InvalidInput
 from kira.pages.app import create_app
 from kira.pages.data import Data
 from kira.pages.systems import WAIT
 from kira.sdss.archive import Archive
 
+log = logging.getLogger(__name__)
 READ = requires_access_dag("GET", param_dag_id="sdss_ingest")
 """Whoever may see the ingestion in Airflow may see what became of its frames, and nobody else."""
 
@@ -32,7 +35,13 @@ def archives() -> list[Archive]:
     query = select(Connection.conn_id).where(Connection.conn_id.startswith(f"{ARCHIVE_CONNECTION}_", autoescape=True))
     with create_session() as session:
         names = [str(name) for name in session.scalars(query.order_by(Connection.conn_id))]
-    return [archive_of(name) for name in (ARCHIVE_CONNECTION, *names)]
+    found = []
+    for name in (ARCHIVE_CONNECTION, *names):
+        try:
+            found.append(archive_of(name))
+        except InvalidInput as error:  # whoever ingests by it is told; the others are shown
+            log.warning("%s", error)
+    return found
 
 
 def pages() -> FastAPI:

@@ -29,6 +29,8 @@ class Batch:
 
 def dag_run(ledger: Ledger, name: str) -> Seen | None:
     """A DAG run by its id in Airflow; None if the ledger does not know it, as one that has planned nothing yet."""
+    if "\0" in name:  # PostgreSQL takes none, and so has none
+        return None
     query = select(DagRunTable.name, DagRunTable.dag, DagRunTable.began).where(DagRunTable.name == name)
     with ledger.database.reading() as connection:
         row = connection.execute(query).first()
@@ -37,6 +39,8 @@ def dag_run(ledger: Ledger, name: str) -> Seen | None:
 
 def batch(ledger: Ledger, name: str) -> Batch | None:
     """A batch by its name; None if the ledger does not know it."""
+    if "\0" in name:
+        return None
     query = (
         select(BatchTable.id, CatalogueTable.id, CatalogueTable.archive, CatalogueTable.release, CatalogueTable.profile)
         .join(CatalogueTable, CatalogueTable.id == BatchTable.catalogue_id)
@@ -60,6 +64,8 @@ def batch_of_task(ledger: Ledger, run: str, map_index: int) -> str | None:
 
     All tasks of a batch have one index, and each attempt has the address of its task's log.
     """
+    if "\0" in run:
+        return None
     here = f"/mapped/{map_index}"
     query = (
         select(BatchTable.name)

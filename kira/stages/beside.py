@@ -14,10 +14,10 @@ from dataclasses import replace
 from threading import Lock
 from typing import Generic, TypeVar
 
-from kira.errors import ChecksumMismatch, CorruptUpstream, NotInArchive
+from kira.errors import ArchiveUnavailable, ChecksumMismatch, CorruptUpstream, NotInArchive
 from kira.frames import Companions, unpack
 from kira.sdss import FrameId
-from kira.sdss.archive import Archive, ArchiveClient
+from kira.sdss.archive import Archive, ArchiveClient, Download
 from kira.sdss.beside import Kind, path_beside
 from kira.stages.work import Services
 from kira.storage import Beside, Entry, Mirrored
@@ -102,47 +102,72 @@ def mirrored(services: Services, client: ArchiveClient) -> Callable[[Entry], Ent
     -------
     callable
         From an entry to the same with what is known now of what lies beside it. A file that is not in the archive, or
-        damaged there, is marked as missing, with the reason. ArchiveUnavailable and StorageError are raised.
+        damaged there, is marked as missing, with the reason; a reference also where it cannot be had just now, for no
+        number depends on it. ArchiveUnavailable and StorageError are raised.
     """
-    once = Once[tuple[FrameId, Beside], Beside](lambda key: _mirror(services, client, *key))
+    once = Once[tuple[FrameId, Beside, bool], Beside](lambda key: _mirror(services, client, *key))
     first: dict[str, FrameId] = {}
 
     def all_of(entry: Entry) -> Entry:
+        # A frame that the archive has anew may have come with a calibration that is new too.
+        anew = entry.why in ("changed", "lost")
         # By the first frame that asks: the frame is no part of what is asked.
-        beside = (once((first.setdefault(one.key, entry.frame), one)) for one in entry.beside)
+        beside = (once((first.setdefault(one.key, entry.frame), one, anew)) for one in entry.beside)
         return replace(entry, beside=tuple(beside))
 
     return all_of
 
 
-def _mirror(services: Services, client: ArchiveClient, frame: FrameId, one: Beside) -> Beside:
-    known = services.mirror.find(one.key)
-    if known is None:
+def _mirror(services: Services, client: ArchiveClient, frame: FrameId, one: Beside, anew: bool) -> Beside:
+    known, missing = services.mirror.find(one.key), ""
+    if known is None or anew:
         try:
-            known = _fetch(services, client, frame, one)
+            known = _fetch(services, client, frame, one, known)
         except NotInArchive:
-            return replace(one, missing=f"{_name(one)} is not in the archive.")
+            missing = f"{_name(one)} is not in the archive."
         except CorruptUpstream as error:
-            log.warning("%s: damaged in the archive, and done without: %s", one.url, error)
-            return replace(one, missing=f"{_name(one)} is damaged in the archive: {error}")
+            log.warning("%s: damaged in the archive: %s", one.url, error)
+            missing = f"{_name(one)} is damaged in the archive: {error}"
+        except ArchiveUnavailable as error:
+            if not Kind(one.kind).is_reference:
+                raise
+            log.warning("%s: done without: %s", one.url, error)
+            missing = f"{_name(one)} could not be had: {error}"
+    if known is None:
+        return replace(one, missing=missing)
+    # What the archive has no more, or damaged by now, is as it was.
     return replace(
         one, size=known.size, sha256=known.sha256, plain_size=known.plain_size, plain_sha256=known.plain_sha256
     )
 
 
-def _fetch(services: Services, client: ArchiveClient, frame: FrameId, one: Beside) -> Mirrored:
-    fetched = client.download(frame, url=one.url)
-    try:
-        plain = _plain(one, fetched.content)
-    except CorruptUpstream:
-        # Once more: if it comes out the same, it is the archive's copy that is damaged.
-        fetched = client.download(frame, url=one.url)
-        plain = _plain(one, fetched.content)
+def _fetch(services: Services, client: ArchiveClient, frame: FrameId, one: Beside, before: Mirrored | None) -> Mirrored:
+    fetched, plain = _fetch_whole(client, frame, one)
+    if before is not None and before.sha256 == fetched.sha256:
+        return before
     known = Mirrored(len(fetched.content), fetched.sha256, len(plain), hashlib.sha256(plain).hexdigest())
     source = {"source": fetched.url, "source-etag": fetched.etag or "", "source-date": fetched.last_modified or ""}
-    if services.mirror.put(one.key, fetched.content, known, source):
+    if before is not None and one.staged:
+        # Before the object is replaced: by its length alone the next stage may not tell that it is another.
+        services.store.delete(one.staged)
+    if services.mirror.put(one.key, fetched.content, known, source, overwrite=before is not None):
         return known
     return services.mirror.find(one.key) or known  # another run was faster
+
+
+def _fetch_whole(client: ArchiveClient, frame: FrameId, one: Beside) -> tuple[Download, bytes]:
+    first = client.download(frame, url=one.url)
+    try:
+        return first, _plain(one, first.content)
+    except CorruptUpstream:
+        # Once more: if it comes out the same, it is the archive's copy that is damaged.
+        second = client.download(frame, url=one.url)
+        try:
+            return second, _plain(one, second.content)
+        except CorruptUpstream as error:
+            if second.sha256 == first.sha256:
+                raise
+            raise ArchiveUnavailable(f"{one.url} was fetched twice and came damaged in two ways: {error}") from error
 
 
 def _plain(one: Beside, content: bytes) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from kira.errors import ChecksumMismatch, InvalidInput
+from kira.errors import ChecksumMismatch, InvalidInput, StorageError
 from kira.sdss import FrameId
 from kira.sdss.beside import Kind
 from kira.stages.beside import Once
@@ -56,7 +56,7 @@ class ReferencesOf:
         self._entries = {entry.frame: entry for entry in manifest.entries}
         self._contents = Once[Beside, bytes](self._content)
         self._photo_obj = Once[Beside, Reference | None](
-            lambda one: read_photo_obj(self._contents(one), one.key.rpartition("/")[2])
+            lambda one: read_photo_obj(self._content(one), one.key.rpartition("/")[2])
         )
         self.remarks: list[str] = []
 
@@ -74,7 +74,7 @@ class ReferencesOf:
             if one.kind == Kind.TRUTH:
                 return read_truth(self._contents(one), entry.frame, one.key.rpartition("/")[2])
             return self._photo_obj(one)
-        except (InvalidInput, ChecksumMismatch) as error:
+        except (InvalidInput, ChecksumMismatch, StorageError) as error:
             log.warning("%s: not held against %s: %s", entry.frame, one.key, error)
             self.remarks.append(f"{entry.frame} was not held against {one.kind}: {error}")
             return None

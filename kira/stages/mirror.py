@@ -89,7 +89,7 @@ def mirror(
             plain_size=known.plain_size,
             plain_sha256=known.plain_sha256,
         )
-        return look_beside(facts), record
+        return (look_beside(facts) if record.outcome.goes_on else facts), record
 
     return for_each_frame(services, attempt, manifest, Stage.MIRROR, work, threads=threads)
 

@@ -115,12 +115,13 @@ def _check(
 
 def _draw(services: Services, manifest: Manifest, found: Validation, *, synthetic: bool) -> str:
     """Leave the page of plots; empty, or why there is none."""
-    from kira.validation.page import page  # matplotlib, which a batch that fails has no need of
-
     try:
+        from kira.validation.page import page  # and with it matplotlib, late
+
         text = page(found, f"Batch {manifest.batch}", synthetic=synthetic)
     except Exception as error:  # a picture that cannot be drawn holds no catalogue back; the report says it
         log.exception("batch %s: the page of plots could not be drawn", manifest.batch)
+        services.store.delete(f"{manifest.extracted}/{VALIDATION_PAGE}")  # of a try before this one
         return f"could not be drawn: {type(error).__name__}: {error}"
     services.store.write(f"{manifest.extracted}/{VALIDATION_PAGE}", text.encode())
     return ""

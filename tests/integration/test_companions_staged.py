@@ -1,5 +1,6 @@
 """What lies beside frames goes with them through the stages of an ingestion by the profile `survey`."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from kira.ledger import Outcome, Stage
 from kira.sdss import FrameId, Selection
 from kira.sdss.beside import Kind, path_beside
 from kira.stack.local import LocalStack
+from kira.stages.beside import mirrored
 from kira.stages.extraction import read_outcomes
 from kira.stages.work import Services, TryAgain
 from kira.storage import Beside, Manifest
@@ -120,6 +122,48 @@ def test_what_cannot_be_had_just_now_is_waited_for(served: Served) -> None:
         waiting.mirror(unreachable)
     assert {row.outcome for row in waiting.outcomes(Stage.MIRROR).values()} == {Outcome.ARCHIVE_UNAVAILABLE}
     assert len(told(dr7.mirror(planned), OLD[0])["psField"]) == 8
+
+
+def test_what_lies_beside_a_frame_that_changed_is_asked_for_anew(served: Served) -> None:
+    dr7 = served(OLD, RUN_4192)
+    staged = dr7.stage(dr7.mirror(dr7.planned()))
+    changed = replace(staged, entries=tuple(replace(one, why="changed") for one in staged.entries))
+    with dr7.client() as client:
+        assert [mirrored(dr7.services, client)(one) for one in changed.entries] == list(staged.entries)
+        psfield = file_of(dr7, OLD[0], Kind.PSFIELD)
+        content = bytearray(psfield.read_bytes())
+        content[content.index(b"SIMPLE  =") + 40] = ord("!")  # in a comment, and as long as before
+        psfield.write_bytes(content)
+        file_of(dr7, OLD[0], Kind.TSFIELD).unlink()
+        found = [mirrored(dr7.services, client)(one) for one in changed.entries]
+        unchanged = [mirrored(dr7.services, client)(one) for one in staged.entries]
+    of = {one.kind: one for one in found[0].beside}
+    before = {one.kind: one for one in staged.entries[0].beside}
+    assert of["psField"].sha256 == hashlib.sha256(content).hexdigest() != before["psField"].sha256
+    assert not dr7.services.store.exists(of["psField"].staged)
+    # What the archive has no more is as it was; and a frame that did not change takes what the mirror has.
+    assert of["tsField"] == before["tsField"]
+    assert unchanged == found
+    after = dr7.stage(replace(changed, entries=tuple(found)))
+    assert dr7.services.store.read(of["psField"].staged) == bytes(content)
+    assert after.entries == tuple(found)
+
+
+def test_a_reference_that_cannot_be_had_is_done_without(served: Served) -> None:
+    dr12 = served(NEW, RUN_94)
+    planned = dr12.planned()
+
+    def away(one: Beside) -> Beside:
+        return replace(one, url="http://127.0.0.1:9/photoObj.fits") if one.kind == Kind.PHOTOOBJ else one
+
+    unreachable = replace(
+        planned, entries=tuple(replace(one, beside=tuple(map(away, one.beside))) for one in planned.entries)
+    )
+    found = dr12.mirror(unreachable)
+    assert [told(found, frame)["photoObj"].partition(" could not be had: ")[0] for frame in NEW] == [
+        "photoObj-000094-1-0012.fits"
+    ] * 2
+    assert {row.outcome for row in dr12.outcomes(Stage.MIRROR).values()} == {Outcome.OK}
 
 
 def test_new_frames_have_a_reference_beside_them(served: Served) -> None:

@@ -1,18 +1,20 @@
 """What lies beside frames: where it is, for which frames it is wanted, and that each file is fetched once."""
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import cast
 
 import pytest
 
-from kira.errors import ChecksumMismatch, InvalidInput
+from kira.errors import ArchiveUnavailable, ChecksumMismatch, CorruptUpstream, InvalidInput
 from kira.extraction import Parameters, SurveyProfile
 from kira.sdss import BANDS, FrameId
-from kira.sdss.archive import Archive
+from kira.sdss.archive import Archive, ArchiveClient, Download
 from kira.sdss.beside import Kind, path_beside
-from kira.stages.beside import Once, companions_of, fields_with_reference, missing_of, wanted
+from kira.stages.beside import Once, _fetch_whole, companions_of, fields_with_reference, missing_of, wanted
 from kira.storage import Beside, Entry, Manifest
 
 OLD = FrameId.parse("dr7-40-004192-4-0300-r")
@@ -136,3 +138,36 @@ class TestEntries:
         entry = Entry(NEW, "u", "key/psField.fit", "s", beside=(Beside("psField", "u", "key/psField.fit", "psf"),))
         with pytest.raises(ChecksumMismatch, match=r"psField\.fit came to this stage without its SHA-256"):
             companions_of(entry, lambda _path, _sha: b"")
+
+
+class TestDamage:
+    """With answers that no server gives on demand."""
+
+    class Moody:
+        """Gives one answer after the other."""
+
+        def __init__(self, *contents: bytes) -> None:
+            self.contents = list(contents)
+
+        def download(self, frame: FrameId, *, url: str) -> Download:
+            content = self.contents.pop(0)
+            sha256 = hashlib.sha256(content).hexdigest()
+            return Download(frame, url, content, sha256, None, None, 0.0, 1, 0)
+
+    WANTED = Beside("psField", "http://x/psField.fit", "a/psField.fit", "s")
+
+    def fetched(self, *contents: bytes) -> bytes:
+        client = cast("ArchiveClient", self.Moody(*contents))
+        return _fetch_whole(client, NEW, self.WANTED)[1]
+
+    def test_the_same_damage_twice_is_the_archive_s(self) -> None:
+        with pytest.raises(CorruptUpstream, match="an HTML page"):
+            self.fetched(b"<html>log in</html>", b"<html>log in</html>")
+
+    def test_two_kinds_of_damage_may_pass(self) -> None:
+        with pytest.raises(ArchiveUnavailable, match="came damaged in two ways"):
+            self.fetched(b"<html>back soon 1</html>", b"<html>back soon 2</html>")
+
+    def test_what_came_damaged_and_then_whole_is_whole(self, shared_sdss: Path) -> None:
+        whole = (shared_sdss / "sas" / NEW.psfield_path).read_bytes()
+        assert self.fetched(whole[:5000], whole) == whole

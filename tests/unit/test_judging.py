@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from kira.errors import ChecksumMismatch, InvalidInput
+from kira.errors import ChecksumMismatch, InvalidInput, StorageError
 from kira.ledger import Outcome
 from kira.sdss import FrameId
 from kira.stages.extraction import Measured
@@ -28,6 +28,8 @@ class Shelf:
 
     def get(self, key: str, sha256: str) -> bytes:
         self.asked.append(key)
+        if key not in self.contents:
+            raise StorageError(f"S3 could not read {key}.")
         if hashlib.sha256(self.contents[key]).hexdigest() != sha256:
             raise ChecksumMismatch(f"{key} came out with another SHA-256.")
         return self.contents[key]
@@ -75,6 +77,9 @@ def test_what_cannot_be_used_is_said_and_does_not_hold_up(kind: str) -> None:
     of, _ = references(batch(FRAMES, beside(kind, b"other bytes")), object=b"nonsense")
     assert of(FRAMES[0]) is None
     assert "another SHA-256" in of.remarks[0]
+    of, _ = references(batch(FRAMES, beside(kind, b"gone")))
+    assert of(FRAMES[0]) is None
+    assert "S3 could not read" in of.remarks[0]
 
 
 def test_a_catalogue_is_for_those_that_have_nothing_beside_them(shared_sdss: Path) -> None:
