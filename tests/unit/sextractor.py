@@ -102,7 +102,7 @@ def agreement(image: Frame, profile: SurveyProfile | Parameters = LIKE_SEXTRACTO
     known = NoisyFrame(image.id, image.data, image.wcs)
     object.__setattr__(known, "variance", sep.Background(image.data).globalrms ** 2)
     began = time.perf_counter()
-    radii = np.array(profile.apertures) / image.pixel_scale if survey else np.arange(5.0, 11.0)
+    radii = np.array(profile.apertures) / known.pixel_scale if survey else np.arange(5.0, 11.0)
     theirs = sextractor(image, 2 * radii, **settings)
     seconds = time.perf_counter() - began
     found = extract(known, profile)

@@ -84,8 +84,7 @@ def test_a_real_frame(shared_sdss: Path, text: str) -> None:
     for name in ("flux_aper", "fluxerr_aper"):
         for i in range(6):
             difference = found.difference(ours[name][:, i], theirs[name.upper()][:, i])
-            # SExtractor is told the radius with seven digits, and both count fifths of pixels: one more or less.
-            assert np.median(difference) < 1e-5, (name, i)
+            assert np.median(difference) < 1e-6, (name, i)
             assert (difference < 1e-3).mean() > 0.95, (name, i)
     # SExtractor counts a cleaned source's pixels to its neighbour.
     for name, values in (("flux_iso", theirs["FLUX_ISO"]), ("fluxerr_iso", theirs["FLUXERR_ISO"])):
