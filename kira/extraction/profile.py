@@ -5,7 +5,6 @@ import hashlib
 import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from kira.errors import InvalidInput
 from kira.sdss.beside import Kind
+from kira.toml import read_toml
 
 MOST_BRANCHES = 32_767
 """Largest `sub_object_limit`: SEP keeps the number of a branch in 16 bits (`short` in deblend.c)."""
@@ -122,12 +122,7 @@ class Profile:
             sense.
         """
         path = Path(path)
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InvalidInput(f"{path} cannot be read as a profile: {error.strerror or error}.") from error
-        except ValueError as error:  # not TOML, or not UTF-8
-            raise InvalidInput(f"{path} is not TOML: {str(error).rstrip('.')}.") from error
+        values = read_toml(path, "a profile")
         try:
             return cls.from_dict({"name": path.stem} | values)
         except InvalidInput as error:

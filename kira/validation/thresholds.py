@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from kira.errors import InvalidInput
 from kira.sdss import BANDS, Band, Service
+from kira.toml import read_toml
 
 Range = tuple[float, float]
 _V = TypeVar("_V")
@@ -190,12 +190,7 @@ class Thresholds:
             sense.
         """
         path = Path(path)
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InvalidInput(f"{path} cannot be read as thresholds: {error.strerror or error}.") from error
-        except ValueError as error:  # not TOML, or not UTF-8
-            raise InvalidInput(f"{path} is not TOML: {str(error).rstrip('.')}.") from error
+        values = read_toml(path, "thresholds")
         try:
             return cls.from_dict(values)
         except InvalidInput as error:
