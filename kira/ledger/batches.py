@@ -27,16 +27,6 @@ class Batch:
     runs: tuple[Seen, ...]
 
 
-def dag_run(ledger: Ledger, name: str) -> Seen | None:
-    """A DAG run by its id in Airflow; None if the ledger does not know it, as one that has planned nothing yet."""
-    if "\0" in name:  # PostgreSQL takes none, and so has none
-        return None
-    query = select(DagRunTable.name, DagRunTable.dag, DagRunTable.began).where(DagRunTable.name == name)
-    with ledger.database.reading() as connection:
-        row = connection.execute(query).first()
-    return Seen(*row) if row else None
-
-
 def batch(ledger: Ledger, name: str) -> Batch | None:
     """A batch by its name; None if the ledger does not know it."""
     if "\0" in name:

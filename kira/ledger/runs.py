@@ -143,22 +143,6 @@ def runs_of_batch(ledger: Ledger, batch: str) -> list[Seen]:
         return [Seen(*row) for row in connection.execute(query)]
 
 
-def newest_published(ledger: Ledger, catalogue: int) -> str | None:
-    """The batch that was published last; None where none was."""
-    query = (
-        select(BatchTable.name)
-        .join(AttemptTable, AttemptTable.batch_id == BatchTable.id)
-        .where(
-            BatchTable.catalogue_id == catalogue, AttemptTable.stage == Stage.PUBLISH.value,
-            AttemptTable.ended.is_not(None), AttemptTable.error == "",
-        )
-        .order_by(AttemptTable.id.desc())
-        .limit(1)
-    )  # fmt: skip
-    with ledger.database.reading() as connection:
-        return connection.scalar(query)
-
-
 def paces(ledger: Ledger, catalogue: int, before: datetime, most: int) -> list[tuple[Seen, dict[Stage, Pace]]]:
     """How fast each stage was in the DAG runs of a catalogue that began before a time, the newest first.
 

@@ -12,10 +12,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from kira.errors import InvalidInput
 from kira.ledger import Outcome, OutcomeRow, Stage, StageRow
-from kira.ledger.batches import Batch, batch, batch_of_task, dag_run, outcomes_of_batch
+from kira.ledger.batches import Batch, batch, batch_of_task, outcomes_of_batch
+from kira.ledger.runs import seen
 from kira.ledger.status import Seen
 from kira.pages.html import page
-from kira.pages.overview import synthetic
+from kira.pages.synthetic import is_synthetic
 from kira.sdss.quoting import quoted
 
 router = APIRouter()
@@ -87,7 +88,7 @@ def show(request: Request, name: str, run: str = "") -> HTMLResponse:
         request, "batch.html", batch=found, run=seen, log_link=log_link, most=MOST_FRAMES,
         stages=_stages(data, seen.name, found.name) if seen else [],
         problems=[ProblemShown(row, Outcome(row.outcome).advice) for row in problems[:MOST_FRAMES]],
-        more=len(problems) > MOST_FRAMES, synthetic=bool(synthetic(data, [found.catalogue])),
+        more=len(problems) > MOST_FRAMES, synthetic=is_synthetic(data, found.catalogue),
     )  # fmt: skip
 
 
@@ -117,14 +118,14 @@ def from_run(request: Request, dag: str = "", run: str = "") -> Response:
 
 
 def _to_run(request: Request, run: str) -> Response:
-    seen = dag_run(request.app.state.data.ledger, run)
-    if seen is None:
+    known = seen(request.app.state.data.ledger, run)
+    if known is None:
         text = (
             f"The ledger knows nothing of the DAG run {quoted(run)}: its plan is at work still, failed, or found "
             "nothing to do. The log of its first task says which."
         )
         return page(request, "error.html", title="No frames yet", text=text)
-    return _to(request, f"/runs/{quote(seen.name, safe='')}")
+    return _to(request, f"/runs/{quote(known.name, safe='')}")
 
 
 @router.get("/from/task")

@@ -1,19 +1,13 @@
 """The first page: is last night's ingestion whole, what did it produce, and what is stuck."""
 
-import logging
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from time import monotonic
 from typing import Any
 
-import pyarrow.parquet as pq
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from kira.catalog.parts import damage
-from kira.errors import KiraError
 from kira.ledger import Ledger, Outcome, Stage
 from kira.ledger.status import (
     NOT_REACHED,
@@ -30,19 +24,15 @@ from kira.ledger.status import (
 )
 from kira.pages.data import Data, Remembered
 from kira.pages.html import page
-from kira.pages.watching import Watched
+from kira.pages.synthetic import synthetic
 from kira.sdss import Release, Selection
-from kira.storage import catalogue_folder
 
-log = logging.getLogger(__name__)
 router = APIRouter()
 
 SECONDS = 3.0
 """The servers are asked anew after so long, however many people look."""
 RUNS = 8
 """DAG runs that are shown."""
-SYNTHETIC_SECONDS, SYNTHETIC_WAIT = 30.0, 0.3
-"""How long it is remembered whether a catalogue is synthetic, and how long the page waits to know."""
 _STAGES = list(Stage)
 
 
@@ -88,7 +78,7 @@ class Shown:
         """The sentence that is read first."""
         bad, total = sum(self.problems.values()), self.status.total - self.missing
         if bad:
-            return f"{bad:,} of {total:,} frames have failed"
+            return f"{bad:,} of {total:,} frames {'has' if bad == 1 else 'have'} failed"
         if self.status.to_do:
             return f"{self.status.to_do:,} of {total:,} frames are to do, and none has failed"
         return f"Whole: all {total:,} frames {'that the archive has ' if self.missing else ''}are published"
@@ -183,50 +173,6 @@ def _look(data: Data) -> dict[str, Any]:
         "catalogues": [shown(ledger, one, synthetic=one.id in simulated) for one in reversed(known)],
         "runs": [run_shown(ledger, seen) for seen in recent_runs(ledger, RUNS)],
     }
-
-
-def synthetic(data: Data, known: Sequence[Known]) -> set[int]:
-    """Which catalogues are of synthetic frames, as far as it is known by now: a dead store must not delay the page.
-
-    Returns
-    -------
-    set of int
-        Their ids.
-    """
-    asked = {one.id: _asked(data, one) for one in known}
-    for question in asked.values():
-        question.begin()
-    found, until = set[int](), monotonic() + SYNTHETIC_WAIT
-    for number, question in asked.items():
-        try:
-            if question(max(0.0, until - monotonic())):
-                found.add(number)
-        except (KiraError, TimeoutError) as error:
-            log.info("Whether catalogue %d is of synthetic frames is not known: %s", number, error or "no answer yet")
-    return found
-
-
-def _asked(data: Data, known: Known) -> Watched[bool]:
-    name = f"overview synthetic {known.id}"
-    if name not in data.remembered:
-        made = Watched(lambda: _is_synthetic(data, known), SYNTHETIC_SECONDS, SYNTHETIC_WAIT)
-        data.remembered[name] = Remembered(lambda: made, float("inf"))
-    watched: Watched[bool] = data.remembered[name]()
-    return watched
-
-
-def _is_synthetic(data: Data, known: Known) -> bool:
-    """By the metadata of a published part; False where nothing is published."""
-    folder = catalogue_folder(known.archive, known.release, known.profile)
-    for batch in data.store.listing(folder):
-        if not batch.name.startswith("batch="):
-            continue
-        for file in data.store.listing(f"{folder}/{batch.name}"):
-            if file.name.endswith(".parquet") and file.name[0] not in "._":
-                path = f"{folder}/{batch.name}/{file.name}"
-                with data.store.open(path) as part, damage(data.store.uri(path)):
-                    return (pq.read_schema(part).metadata or {}).get(b"synthetic") == b"yes"
-    return False
 
 
 def _values(data: Data) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_the_overview_says_what_is_whole_and_what_is_not(site: Site) -> None:
         site.ledger.record(CONTEXT, stage, [Record(f, Outcome.OK, size=10, sources=7, checks=2) for f in FRAMES[:3]])
     site.ledger.record(CONTEXT, Stage.MIRROR, [Record(FRAMES[3], Outcome.CORRUPT_UPSTREAM, SCRIPT, failed_checks=1)])
     text = site.client.get("/").text
-    assert "1 of 4 frames have failed" in text
+    assert "1 of 4 frames has failed" in text
     assert "1 corrupt upstream" in text
     assert "3 of 4 frames" in text
     assert "36 checks, 1 failed, 0 healed by fetching again" in text

@@ -294,7 +294,7 @@ def published(data: Data, archive: str, synthetic: str) -> None:
 
 
 def test_catalogues_of_synthetic_frames_are_labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kira.pages.overview.SYNTHETIC_WAIT", 20.0)
+    monkeypatch.setattr("kira.pages.synthetic.WAIT", 20.0)
     data = opened(tmp_path)
     published(data, "sample", "yes")
     published(data, "sdss", "no")
@@ -315,11 +315,11 @@ def test_a_damaged_part_and_a_dead_store_do_not_break_the_overview(
     data.ledger.record(context, Stage.PLAN, [Record(FRAME, Outcome.OK)])
     data.store.write("sample/catalog/dr12/survey-1/batch=b-1/part-0.parquet", b"PAR1 is not all")
     client = TestClient(create_app(data, []))
-    monkeypatch.setattr("kira.pages.overview.SYNTHETIC_WAIT", 20.0)
+    monkeypatch.setattr("kira.pages.synthetic.WAIT", 20.0)
     assert "1 of 1 frames are to do" in client.get("/").text
     held = threading.Event()
     monkeypatch.setattr(type(data.store), "listing", lambda *_: held.wait(60))
-    monkeypatch.setattr("kira.pages.overview.SYNTHETIC_WAIT", 0.05)
+    monkeypatch.setattr("kira.pages.synthetic.WAIT", 0.05)
     dead = opened(tmp_path)
     answered = TestClient(create_app(dead, [])).get("/")
     assert not held.is_set(), "the page came while the store was silent"
