@@ -56,6 +56,12 @@ class Whereabouts:
         """Whether a reader of the catalogue sees it."""
         return bool(self.published_batch)
 
+    @property
+    def staged(self) -> bool:
+        """Whether its pixels came as far as the staging store, as far as the ledger knows."""
+        done = self.stage == Stage.STAGE and Outcome(self.outcome).good
+        return self.published or done or self.stage in (Stage.EXTRACT, Stage.VALIDATE, Stage.PUBLISH)
+
 
 _COLUMNS = ("frame", "stage", "outcome", "retrying", "withdrawn", "to_do", "failures", "size", "sha256", "sources",
             "listed", "at")  # fmt: skip

@@ -48,7 +48,8 @@ def field(request: Request, archive: str, release: str, run: str, camcol: str, f
     frames = {place.frame.band: place.frame for place in sorted(there[number], key=lambda place: place.at)}
     return page(
         request, "field.html", archive=name, release=its_release, run=its_run, camcol=its_camcol, field=number,
-        frames=[(band, frames.get(band)) for band in BANDS], catalogues=by_catalogue(there[number]),
+        frames=[(band, frames.get(band)) for band in BANDS],
+        staged={place.frame for place in there[number] if place.staged}, catalogues=by_catalogue(there[number]),
         neighbours=[(one, bool(there.get(one))) for one in (number - 1, number + 1)], colours=COLOURS,
     )  # fmt: skip
 

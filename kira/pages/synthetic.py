@@ -15,7 +15,7 @@ from kira.storage import catalogue_folder
 
 log = logging.getLogger(__name__)
 
-SECONDS, WAIT = 30.0, 0.3
+SECONDS, WAIT = 10.0, 0.3
 """How long an answer is remembered, and how long a page waits for it."""
 
 

@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ class Observatory:
     store: Store
     ledger: Ledger
     api: AirflowApi
+    told: list[Any] = field(default_factory=list)
+    """Alerts that a webhook was sent."""
 
     def kira(self, *arguments: str, ok: bool = True) -> str:
         """Run the command as a user would, and return what it printed."""
@@ -92,10 +96,35 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def observatory(new_stack: Callable[..., LocalStack], dags: Path) -> Iterator[Observatory]:
+def webhook() -> Iterator[tuple[str, list[Any]]]:
+    """Address of a server that takes alerts, and what it was sent."""
+    told: list[Any] = []
+
+    class Takes(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """The test says what came."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Takes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/alert", told
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def observatory(
+    new_stack: Callable[..., LocalStack], dags: Path, webhook: tuple[str, list[Any]]
+) -> Iterator[Observatory]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KIRA_RETRY_SECONDS", "3")
+        patch.setenv("KIRA_ALERTS", webhook[0])
+        patch.setenv("KIRA_ALERT_FRAMES", "1")
         stack = new_stack(name="e2e", dags=dags)
         yield Observatory(
-            stack, open_store(stack.config.stage_url), Ledger(stack.config.ledger_url), AirflowApi(stack.config)
-        )
+            stack, open_store(stack.config.stage_url), Ledger(stack.config.ledger_url), AirflowApi(stack.config),
+            webhook[1],
+        )  # fmt: skip

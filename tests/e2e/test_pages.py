@@ -1,20 +1,26 @@
-"""Kira's pages in Airflow's UI, in a real browser against the real api-server."""
+"""Kira's pages in Airflow's UI, in a real browser against the real api-server.
 
+With `KIRA_SCREENSHOTS=folder` the pages are kept as pictures there, as docs/images has them.
+"""
+
+import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import Observatory
 from fastapi.routing import APIRoute
 from playwright.sync_api import FrameLocator, Page, expect, sync_playwright
 
-from kira.ledger import Context, Outcome, Record, Stage
-from kira.ledger.problems import Cause, Kind, groups
-from kira.ledger.status import catalogues, recent_runs
+from kira.ledger.problems import groups
+from kira.ledger.status import Known, catalogues
 from kira.pages.app import create_app
 from kira.pages.data import Data
 from kira.sample import SampleSpec, write_sample
@@ -22,17 +28,48 @@ from kira.stack.airflow_server import USER
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 CHROMIUM = "/usr/bin/chromium"
+NAME = "seen"
+SPEC = SampleSpec(fields=1, bands=("g", "r", "i"))
+FRAMES = [one for one in SPEC.frames() if str(one.release) == "dr12"]
+CORRUPT = next(one for one in FRAMES if one.band == "g")
+
+
+@dataclass
+class Ingested:
+    """An archive of synthetic frames, one of which was cut short on purpose, and what was done with it."""
+
+    observatory: Observatory
+    connection: str
+    file: Path
+    whole: bytes = field(repr=False)
+    run: str
+
+    @property
+    def known(self) -> Known:
+        """The catalogue in the ledger."""
+        (found,) = [one for one in catalogues(self.observatory.ledger) if one.archive == NAME]
+        return found
+
+    def wait(self, run: str) -> str:
+        """State in which a DAG run ended."""
+        deadline, state = time.monotonic() + 600, ""
+        while state not in ("success", "failed") and time.monotonic() < deadline:
+            state = self.observatory.api.call("GET", f"/dags/sdss_ingest/dagRuns/{quote(run)}")["state"]
+            time.sleep(1)
+        return state
 
 
 @pytest.fixture(scope="module")
-def published(observatory: Observatory) -> str:
-    """Name of an archive of synthetic frames, ingested."""
+def ingested(observatory: Observatory) -> Ingested:
+    """An ingestion that has just been asked for."""
     folder = observatory.stack.config.home / "seen-sample"
-    write_sample(SampleSpec(fields=1, bands=("g", "r")), folder)
-    output = observatory.kira("run", "--archive", str(folder), "--bands", "gr")
-    match = re.search(r"/kira/([a-z0-9-]+)/catalog/", output)
-    assert match
-    return match[1]
+    write_sample(SPEC, folder)
+    file = folder / CORRUPT.release.service / CORRUPT.archive_path
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    connection = observatory.connect(NAME, folder)
+    run = observatory.api.trigger("sdss_ingest", {"release": "dr12", "archive": connection, "bands": "gri"})
+    return Ingested(observatory, connection, file, whole, run)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +94,10 @@ def page(context: Any) -> Iterator[Page]:
     """A page whose console stays clean."""
     page = context.new_page()
     said: list[str] = []
-    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: said.append(f"{message.text} {message.location}") if message.type == "error" else None,
+    )
     page.on("pageerror", lambda error: said.append(str(error)))
     yield page
     page.close()
@@ -73,6 +113,17 @@ def inside(page: Page) -> FrameLocator:
     return page.frame_locator("iframe")
 
 
+def shot(page: Page, name: str) -> None:
+    """Keep what is seen, where somebody asked for it."""
+    if folder := os.environ.get("KIRA_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def section(page: Page) -> Any:
+    """The overview's part about the catalogue."""
+    return inside(page).locator("section", has=page.get_by_role("heading", name=f"{NAME} · dr12"))
+
+
 def test_without_a_login_no_route_answers(observatory: Observatory) -> None:
     routes = [route for route in create_app(Data(), []).routes if isinstance(route, APIRoute)]
     assert len(routes) >= 3
@@ -85,15 +136,111 @@ def test_without_a_login_no_route_answers(observatory: Observatory) -> None:
     assert stolen.status_code in (401, 403)
 
 
-def test_from_the_navigation_to_the_verdict(page: Page, published: str) -> None:
+def test_an_ingestion_is_followed_and_what_failed_is_found_and_mended(page: Page, ingested: Ingested) -> None:
+    """Live to the verdict, in three clicks to the frame that is corrupt, and by a button back to a whole catalogue."""
     page.goto("/")
     page.get_by_role("link", name="Kira", exact=True).click()
-    section = inside(page).locator("section", has=page.get_by_role("heading", name=f"{published} · dr12"))
-    expect(section.locator(".verdict")).to_have_text("Whole: all 2 frames are published")
-    expect(section.locator(".flow li")).to_have_count(6)
+    expect(inside(page).get_by_role("heading", name="Systems")).to_be_visible()
+    inside(page).locator("html").evaluate("page => { page.dataset.first = 'yes'; }")
+    published, seen = section(page).locator("dl.figures dd").first, set[str]()
+    deadline = time.monotonic() + 400
+    while "2 of 3 frames" not in seen and time.monotonic() < deadline:
+        if published.count():
+            seen.add(published.inner_text())
+        page.wait_for_timeout(250)
+    assert seen == {"0 of 3 frames", "2 of 3 frames"}
+    assert inside(page).locator("html").get_attribute("data-first") == "yes", "the page was loaded again"
+    expect(section(page).locator(".verdict")).to_have_text("1 of 3 frames has failed")
+    expect(section(page).locator(".synthetic")).to_have_text("synthetic frames", timeout=30_000)
+    assert ingested.wait(ingested.run) == "success"  # with a frame left behind
+    shot(page, "overview")
+
+    shown = inside(page)
+    section(page).get_by_role("link", name="1 failed").click()
+    expect(shown.locator(".verdict")).to_have_text("1 frame has failed")
+    shown.locator("summary").first.click()
+    shown.get_by_role("link", name=str(CORRUPT), exact=True).click()
+    expect(shown.get_by_role("heading", name=str(CORRUPT), exact=True)).to_be_visible()
+    expect(shown.locator("p.where span.bad")).to_contain_text("fetched twice")
+
+    # Its neighbour was measured.
+    shown.get_by_role("link", name="r", exact=True).click()
+    expect(shown.locator("#count")).to_contain_text(re.compile(r"^[\d,]+ sources in survey-"))
+    shown.locator("#canvas").press("n")
+    expect(shown.locator("#source")).to_contain_text("flux_auto")
+    shot(page, "frame-synthetic")
+
+    shown.get_by_role("link", name="Problems").click()
+    shown.get_by_label("Catalogue").select_option(str(ingested.known.id))
+    shown.get_by_role("button", name="Show").click()
+    shown.locator("summary").first.click()
+    ingested.file.write_bytes(ingested.whole)
+    shown.get_by_role("button", name="Requeue these frames").click()
+    expect(shown.locator("dialog[open]")).to_contain_text(ingested.connection)
+    expect(shown.get_by_role("button", name="Leave it")).to_be_focused()
+    assert serious(page, inside=True) == []
+    shot(page, "problems")
+    shown.get_by_role("button", name="Requeue", exact=True).click()
+    expect(shown.locator("dialog .answer .good")).to_contain_text("was started", timeout=30_000)
+    started = unquote(str(shown.locator("dialog .answer a").get_attribute("href")).rpartition("/")[2])
+    assert ingested.observatory.api.call("GET", f"/dags/sdss_ingest/dagRuns/{quote(started)}")["conf"]["again"] is True
+    assert ingested.wait(started) == "success"
+    assert groups(ingested.observatory.ledger, ingested.known.id) == []
+    shown.locator("dialog[open]").get_by_role("button", name="Leave it").or_(
+        shown.locator("dialog[open]").get_by_role("button", name="Close")
+    ).first.click()
+    shown.get_by_role("link", name="Overview").click()
+    expect(section(page).locator(".verdict")).to_have_text("Whole: all 3 frames are published")
 
 
-def test_dark_as_the_ui_around_it(page: Page, published: str) -> None:
+def test_somebody_was_told_of_the_frame_that_was_left_behind(ingested: Ingested) -> None:
+    """Airflow's own callback sent it, and its links lead to the run."""
+    assert ingested.wait(ingested.run) == "success"
+    deadline, alerts = time.monotonic() + 60, list[Any]()
+    while not alerts and time.monotonic() < deadline:
+        alerts = [one for one in ingested.observatory.told if one["run"] == ingested.run]
+        time.sleep(0.5)
+    (alert,) = alerts
+    assert (alert["severity"], alert["dag"], alert["left"]) == ("warning", "sdss_ingest", 1)
+    assert str(CORRUPT) in alert["text"]
+    assert "fetched twice" in alert["text"]
+    assert any(ingested.run in unquote(str(one)) for one in alert["links"].values())
+
+
+def test_airflow_leads_to_the_pages_and_back(page: Page, ingested: Ingested) -> None:
+    """By the tabs of the DAG, the run, the task and its instance; by the task's own links; and out of the frame."""
+    assert ingested.wait(ingested.run) == "success"
+    run = f"/dags/sdss_ingest/runs/{ingested.run}"
+    instance = f"{run}/tasks/batch.extract/mapped/0"
+    for place, heading in (
+        ("/dags/sdss_ingest", NAME), (run, f"Run {ingested.run}"),
+        ("/dags/sdss_ingest/tasks/batch.extract", "Not published, by cause"), (instance, "Batch dr12-"),
+    ):  # fmt: skip
+        page.goto(place)
+        page.get_by_role("link", name="Kira", exact=True).last.click()
+        expect(inside(page).get_by_role("heading", name=heading).first).to_be_visible()
+    page.goto(f"{instance}/details")
+    expect(page.get_by_role("link", name="HDFS")).to_have_attribute("href", re.compile(r"explorer\.html#/"))
+    page.get_by_role("link", name="Kira: this batch").click()
+    expect(inside(page).get_by_role("heading", name="Batch dr12-")).to_be_visible()
+    inside(page).get_by_role("link", name="the run’s tasks").click()
+    expect(page).to_have_url(re.compile("/dags/sdss_ingest/runs/[^/]+$"))
+
+
+def test_what_spark_did_is_drawn(page: Page, ingested: Ingested) -> None:
+    assert ingested.wait(ingested.run) == "success"
+    page.goto(f"/kira/runs/{quote(ingested.run)}")
+    expect(page.locator("main")).to_contain_text("apache-airflow")
+    shot(page, "run")
+    page.get_by_role("link", name=re.compile("^dr12-")).last.click()
+    drawing = page.get_by_role("img", name="Spark tasks by worker over time")
+    expect(drawing).to_be_visible()
+    assert drawing.locator("rect").count() >= 1
+    drawing.scroll_into_view_if_needed()
+    shot(page, "batch")
+
+
+def test_dark_as_the_ui_around_it(page: Page, ingested: Ingested) -> None:
     page.goto("/plugin/kira")
     shown = inside(page).locator("html")
     expect(inside(page).locator("h2").first).to_be_visible()
@@ -102,51 +249,54 @@ def test_dark_as_the_ui_around_it(page: Page, published: str) -> None:
         expect(shown).to_have_attribute("data-theme", theme)
 
 
+def pages(ingested: Ingested) -> list[str]:
+    """Addresses of one page of each kind."""
+    assert ingested.wait(ingested.run) == "success"
+    frame = next(one for one in FRAMES if one.band == "r")
+    its_field = f"/kira/fields/{NAME}/dr12/{frame.run}/{frame.camcol}/{frame.field}"
+    batches = {one.batch for one in ingested.observatory.ledger.outcomes(ingested.run)}
+    batch = f"/kira/batches/{quote(next(one for one in batches if one))}"
+    return [
+        "/kira/", "/kira/problems", "/kira/runs", f"/kira/runs/{quote(ingested.run)}", batch, f"{batch}/report",
+        "/kira/sky", "/kira/frames?q=r", its_field, f"/kira/frames/{NAME}/{frame}",
+        f"/kira/frames/{NAME}/{frame}/header",
+    ]  # fmt: skip
+
+
+def serious(page: Page, *, inside: bool = False) -> list[str]:
+    """What axe finds to be serious or worse."""
+    shown = next(frame for frame in page.frames if "/kira/" in frame.url) if inside else page
+    found = Axe().run(shown).response["violations"]
+    return [f"{shown.url}: {one['id']}: {one['nodes'][0]['html']}" for one in found
+            if one["impact"] in ("serious", "critical")]  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_anybody_can_use_them(page: Page, ingested: Ingested, theme: Any) -> None:
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    found: list[str] = []
+    for address in pages(ingested):
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
+        found += serious(page)
+        if address.endswith("/sky"):
+            shot(page, f"sky-{theme}")
+    assert found == []
+
+
 @pytest.mark.parametrize("width", [1280, 390])
-def test_nothing_is_cut_off(page: Page, published: str, width: int) -> None:
+def test_nothing_is_cut_off(page: Page, ingested: Ingested, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
-    page.goto("/kira/")
-    expect(page.locator(".verdict").first).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def test_what_failed_is_asked_for_again(page: Page, published: str, observatory: Observatory) -> None:
-    """The button's request is taken by Airflow for the cookie's sake, and the frame comes into the catalogue."""
-    ledger = observatory.ledger
-    (known,) = [one for one in catalogues(ledger) if (one.archive, one.release) == (published, "dr12")]
-    frame = next(one for one in SampleSpec(fields=1, bands=("g", "r")).frames() if str(one.release) == "dr12")
-    run = recent_runs(ledger, 1)[0].name
-    broken = Context("b-broken", published, "dr12", known.profile, run)
-    ledger.record(broken, Stage.MIRROR, [Record(frame, Outcome.CORRUPT_UPSTREAM, "cut short")])
-    cause = Cause(Kind.FAILED, Stage.MIRROR, Outcome.CORRUPT_UPSTREAM)
-    assert [one.frames for one in groups(ledger, known.id) if one.cause == cause] == [1]
-
-    page.goto("/plugin/kira")
-    shown = inside(page)
-    shown.get_by_role("link", name="Problems").click()
-    shown.get_by_label("Catalogue").select_option(str(known.id))
-    shown.get_by_role("button", name="Show").click()
-    expect(shown.locator(".verdict")).to_have_text("1 frames have failed")
-    shown.locator("summary").first.click()
-    shown.get_by_role("button", name="Requeue these frames").click()
-    expect(shown.locator("dialog[open]")).to_contain_text(f"kira_archive_{published}")
-    expect(shown.get_by_role("button", name="Leave it")).to_be_focused()
-    shown.get_by_role("button", name="Requeue", exact=True).click()
-    expect(shown.locator("dialog .answer .good")).to_contain_text("was started", timeout=30_000)
-    href = str(shown.locator("dialog .answer a").get_attribute("href"))
-    started = unquote(href.rpartition("/")[2])
-    told = observatory.api.call("GET", f"/dags/sdss_ingest/dagRuns/{quote(started)}")
-    assert told["conf"]["again"] is True
-    deadline = time.monotonic() + 600
-    while told["state"] not in ("success", "failed") and time.monotonic() < deadline:
-        time.sleep(3)
-        told = observatory.api.call("GET", f"/dags/sdss_ingest/dagRuns/{quote(started)}")
-    assert told["state"] == "success"
-    assert groups(ledger, known.id) == []
-
-    page.goto(f"/kira/runs/{quote(started)}")
-    expect(page.get_by_role("heading", name=f"Run {started}")).to_be_visible()
-    expect(page.locator("main")).to_contain_text("apache-airflow")
+    wide = []
+    for address in pages(ingested):
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            wide.append(address)
+        if width < 500 and address == "/kira/":
+            shot(page, "overview-phone")
+    assert wide == []
 
 
 def test_another_site_cannot_press_the_button(context: Any, observatory: Observatory) -> None:
