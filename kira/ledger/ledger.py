@@ -104,7 +104,8 @@ class Ledger:
                 write_states(connection, catalogue, changes)
                 if stage is Stage.MIRROR:
                     _mirror_is_another(connection, catalogue, by_number)
-                _add_checks(connection, catalogue, stage, part, now)
+                healed = sum(old is not None and old.damaged and not new.damaged for old, new in changes.values())
+                _add_checks(connection, catalogue, stage, part, healed, now)
 
     @contextmanager
     def attempt(self, context: Context, stage: Stage, frames: int) -> Iterator[Work]:
@@ -652,12 +653,18 @@ def _forget_later_stages(
         )
 
 
-def _add_checks(connection: Connection, catalogue: int, stage: Stage, records: Sequence[Record], at: datetime) -> None:
-    made, failed = sum(one.checks for one in records), sum(one.failed_checks for one in records)
-    if made or failed:
-        row = {"catalogue_id": catalogue, "day": at.date(), "stage": stage.value, "checks": made, "failed": failed}
-        statement = upsert(connection, CheckedTable).values(row)
-        added = {name: getattr(CheckedTable, name) + statement.excluded[name] for name in ("checks", "failed")}
+def _add_checks(
+    connection: Connection, catalogue: int, stage: Stage, records: Sequence[Record], healed: int, at: datetime
+) -> None:
+    sums = {
+        "checks": sum(one.checks for one in records), "failed": sum(one.failed_checks for one in records),
+        "healed": healed,
+    }  # fmt: skip
+    if any(sums.values()):
+        statement = upsert(connection, CheckedTable).values(
+            {"catalogue_id": catalogue, "day": at.date(), "stage": stage.value} | sums
+        )
+        added = {name: getattr(CheckedTable, name) + statement.excluded[name] for name in sums}
         connection.execute(statement.on_conflict_do_update(index_elements=("catalogue_id", "day", "stage"), set_=added))
 
 

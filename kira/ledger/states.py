@@ -17,6 +17,8 @@ TRANSIENT = frozenset({Outcome.ARCHIVE_UNAVAILABLE, Outcome.STORAGE_FAILED, Outc
 _ORDER = [stage.value for stage in Stage]
 FAILURE_BUDGET = 5
 """DAG runs in a row that may end with a failure for a frame before it is not taken up by itself any more."""
+DAMAGED = frozenset({Outcome.CHECKSUM_MISMATCH, Outcome.CORRUPT_UPSTREAM, Outcome.QUARANTINED})
+"""Outcomes that say that bytes were not what they should be."""
 QUARANTINE_AFTER = 3
 """Checksum mismatches in a row after which a frame is quarantined."""
 
@@ -33,6 +35,7 @@ class State:
     lost: bool
     failures: int
     mismatches: int
+    damaged: bool
     dag_run_id: int | None
     batch_id: int | None
     published_batch_id: int | None
@@ -59,8 +62,8 @@ def waiting(listed: str, at: datetime) -> State:
     """State of a frame that was just found in the archive."""
     return State(
         Stage.PLAN, Outcome.WAITING, retrying=False, to_do=True, withdrawn=False, lost=False, failures=0,
-        mismatches=0, dag_run_id=None, batch_id=None, published_batch_id=None, published_sha256=None, sha256=None,
-        size=None, sources=0, listed=listed, seen="", at=at,
+        mismatches=0, damaged=False, dag_run_id=None, batch_id=None, published_batch_id=None, published_sha256=None,
+        sha256=None, size=None, sources=0, listed=listed, seen="", at=at,
     )  # fmt: skip
 
 
@@ -116,6 +119,7 @@ def after(old: State | None, what: Happening) -> State:
     if not good and not what.retrying and not (old and _told_before(old, what)):
         state.failures += 1
     state.mismatches = _mismatches(state.mismatches, what)
+    state.damaged = _damaged(state.damaged, what)
     state.stage, state.outcome, state.retrying = what.stage, what.outcome, what.retrying
     state.dag_run_id, state.batch_id = what.dag_run_id, what.batch_id
     if what.stage is Stage.MIRROR:
@@ -151,6 +155,12 @@ def _mismatches(before: int, what: Happening) -> int:
     # spoils them after each good download would never be noticed.
     whole = what.stage in (Stage.EXTRACT, Stage.PUBLISH) or what.outcome is Outcome.SAME_BYTES
     return 0 if what.outcome.good and whole and not what.again else before
+
+
+def _damaged(before: bool, what: Happening) -> bool:
+    # To be planned again heals nothing, nor does work that was found done.
+    healed = what.outcome.good and not what.again and what.stage is not Stage.PLAN
+    return what.outcome in DAMAGED or (before and not healed)
 
 
 def anew(old: State, at: datetime) -> State:

@@ -222,36 +222,23 @@ class Integrity:
     ----------
     checks, failed : int
         Made, and those that failed, tries that were repeated included.
-    unhealed : int
-        Frames whose newest outcome is a checksum mismatch, damage in the archive, or quarantine.
+    healed : int
+        Frames that were damaged and came whole when they were fetched again.
     """
 
     checks: int
     failed: int
-    unhealed: int
-
-    @property
-    def healed(self) -> int:
-        """Failed checks of frames that are whole by now: they were fetched again."""
-        return max(0, self.failed - self.unhealed)
-
-
-_DAMAGED = (Outcome.CHECKSUM_MISMATCH, Outcome.CORRUPT_UPSTREAM, Outcome.QUARANTINED)
+    healed: int
 
 
 def integrity(ledger: Ledger, catalogue: int, since: date | None = None) -> Integrity:
     """Integrity checks of a catalogue's frames, from a day (UTC) on."""
-    made = select(func.sum(CheckedTable.checks), func.sum(CheckedTable.failed)).where(
-        CheckedTable.catalogue_id == catalogue
-    )
+    sums = (func.sum(column) for column in (CheckedTable.checks, CheckedTable.failed, CheckedTable.healed))
+    made = select(*sums).where(CheckedTable.catalogue_id == catalogue)
     if since is not None:
         made = made.where(CheckedTable.day >= since)
-    damaged = select(func.sum(TallyTable.frames)).where(
-        TallyTable.catalogue_id == catalogue, TallyTable.outcome.in_([one.value for one in _DAMAGED])
-    )
     with ledger.database.reading() as connection:
-        checks, failed = connection.execute(made).one()
-        return Integrity(int(checks or 0), int(failed or 0), int(connection.scalar(damaged) or 0))
+        return Integrity(*(int(value or 0) for value in connection.execute(made).one()))
 
 
 @dataclass(frozen=True)

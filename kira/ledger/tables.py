@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -127,6 +128,8 @@ class FrameTable(Base):
     """DAG runs in a row that ended with a failure for it."""
     mismatches: Mapped[int] = mapped_column(default=0)
     """Checksum mismatches in a row."""
+    damaged: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether its bytes were not what they should be, the last time that something was done with them."""
     dag_run_id: Mapped[int | None] = mapped_column(ForeignKey("dag_run.id"), default=None)
     batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
     published_batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"), default=None)
@@ -213,6 +216,8 @@ class CheckedTable(Base):
     stage: Mapped[str] = mapped_column(String(12), primary_key=True)
     checks: Mapped[int] = mapped_column(Number)
     failed: Mapped[int] = mapped_column(Number)
+    healed: Mapped[int] = mapped_column(Number, default=0, server_default="0")
+    """Frames that were damaged and came whole in this stage on this day."""
 
 
 class FolderTable(Base):

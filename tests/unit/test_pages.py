@@ -71,7 +71,7 @@ def test_the_overview_says_what_is_whole_and_what_is_not(site: Site) -> None:
     assert "1 of 4 frames has failed" in text
     assert "1 corrupt upstream" in text
     assert "3 of 4 frames" in text
-    assert "36 checks, 1 failed, 0 healed by fetching again" in text
+    assert "36 checks, 1 failed, 0 frames healed by fetching again" in text
     assert SCRIPT not in text  # it is the name of the run
     assert "run &lt;script&gt;" in text
 
