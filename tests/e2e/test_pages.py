@@ -28,6 +28,7 @@ from kira.stack.airflow_server import USER
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 CHROMIUM = "/usr/bin/chromium"
+expect.set_options(timeout=30_000)  # the first picture of a server takes its imports along
 NAME = "seen"
 SPEC = SampleSpec(fields=1, bands=("g", "r", "i"))
 FRAMES = [one for one in SPEC.frames() if str(one.release) == "dr12"]
@@ -151,7 +152,7 @@ def test_an_ingestion_is_followed_and_what_failed_is_found_and_mended(page: Page
     assert seen == {"0 of 3 frames", "2 of 3 frames"}
     assert inside(page).locator("html").get_attribute("data-first") == "yes", "the page was loaded again"
     expect(section(page).locator(".verdict")).to_have_text("1 of 3 frames has failed")
-    expect(section(page).locator(".synthetic")).to_have_text("synthetic frames", timeout=30_000)
+    expect(section(page).locator(".synthetic")).to_have_text("synthetic frames")
     assert ingested.wait(ingested.run) == "success"  # with a frame left behind
     shot(page, "overview")
 
@@ -181,7 +182,7 @@ def test_an_ingestion_is_followed_and_what_failed_is_found_and_mended(page: Page
     assert serious(page, inside=True) == []
     shot(page, "problems")
     shown.get_by_role("button", name="Requeue", exact=True).click()
-    expect(shown.locator("dialog .answer .good")).to_contain_text("was started", timeout=30_000)
+    expect(shown.locator("dialog .answer .good")).to_contain_text("was started")
     started = unquote(str(shown.locator("dialog .answer a").get_attribute("href")).rpartition("/")[2])
     assert ingested.observatory.api.call("GET", f"/dags/sdss_ingest/dagRuns/{quote(started)}")["conf"]["again"] is True
     assert ingested.wait(started) == "success"
