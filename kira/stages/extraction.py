@@ -43,16 +43,13 @@ from kira.ledger import Outcome, Record, Stage
 from kira.ledger.states import TRANSIENT
 from kira.sdss import FrameId
 from kira.stages.beside import companions_of, missing_of
+from kira.stages.packing import pack
 from kira.stages.staging import facts_of
 from kira.stages.work import failure
 from kira.storage import Entry, Manifest, Store, open_store
 
 log = logging.getLogger(__name__)
 
-FRAMES_A_TASK = 10
-"""At least, where there are enough: a task costs Spark about as much as a third of a frame."""
-TASKS_A_CORE = 4
-"""At most: small enough tasks to even out, not so many that starting them shows."""
 OUTCOMES = "_outcomes.jsonl"
 MANIFEST = "_manifest.jsonl"
 JOB = "_job.json"
@@ -231,7 +228,7 @@ def make_tasks(
     store: Store, manifest: Manifest, folder: str, parameters: Profile, cores: int,
     limits: FrameLimits = DEFAULT_LIMITS,
 ) -> list[Task]:  # fmt: skip
-    """Pack frames into tasks of at least ten where there are enough, and no more than four a core.
+    """Make the tasks of a batch; see `kira.stages.packing`.
 
     Parameters
     ----------
@@ -246,12 +243,9 @@ def make_tasks(
     limits : FrameLimits
         What each frame may take.
     """
-    entries = sorted(manifest.entries, key=lambda entry: entry.frame)
-    count = max(1, min(len(entries) // FRAMES_A_TASK, TASKS_A_CORE * cores))
-    # Every count-th frame: a crowded stretch of a run is spread over all tasks.
     return [
-        Task(store.url, folder, n, parameters, tuple(entries[n::count]), limits, run_id=manifest.run)
-        for n in range(count)
+        Task(store.url, folder, number, parameters, entries, limits, run_id=manifest.run)
+        for number, entries in enumerate(pack(manifest.entries, cores))
     ]
 
 

@@ -1,9 +1,13 @@
 """Stage: S3 to HDFS, plain FITS, each byte accounted for."""
 
 import hashlib
+import io
 import time
+from dataclasses import replace
+from typing import BinaryIO, cast
 
-from kira.errors import ChecksumMismatch
+from kira.errors import ChecksumMismatch, StorageError
+from kira.frames.crowding import bright_share
 from kira.frames.integrity import unpack
 from kira.ledger import Outcome, Record, Stage
 from kira.stages import beside
@@ -39,15 +43,17 @@ def stage(services: Services, attempt: Attempt, manifest: Manifest, *, threads: 
         facts = facts_of(entry)
         stage_beside(entry)
         if _is_there(services, entry.staged, facts):
-            return entry, Record(entry.frame, Outcome.OK, again=True, size=facts.plain_size, seconds=0.0,
+            known = replace(entry, crowding=_crowding(services, entry.staged))
+            return known, Record(entry.frame, Outcome.OK, again=True, size=facts.plain_size, seconds=0.0,
                                  sha256=facts.plain_sha256)  # fmt: skip
         packed = services.mirror.get(entry.key, facts.sha256)
         aside = handed_over(manifest, entry.frame, facts.plain_sha256)
         if not _is_there(services, aside, facts):
             services.store.write(aside, unpack(packed, entry.frame.file_name))
-        _check(services, aside, facts.plain_sha256)
+        content = _checked(services, aside, facts.plain_sha256)
         services.store.rename(aside, entry.staged, overwrite=True)
-        return entry, Record(entry.frame, Outcome.OK, size=facts.plain_size, sha256=facts.plain_sha256, checks=2,
+        known = replace(entry, crowding=bright_share(io.BytesIO(content)))
+        return known, Record(entry.frame, Outcome.OK, size=facts.plain_size, sha256=facts.plain_sha256, checks=2,
                              seconds=time.monotonic() - began)  # fmt: skip
 
     return for_each_frame(services, attempt, manifest, Stage.STAGE, work, threads=threads)
@@ -65,10 +71,20 @@ def _is_there(services: Services, path: str, facts: Mirrored) -> bool:
     return services.store.size(path) == facts.plain_size and not services.store.is_lost(path)
 
 
-def _check(services: Services, path: str, sha256: str) -> None:
-    found = hashlib.sha256(services.store.read(path)).hexdigest()
+def _crowding(services: Services, path: str) -> float | None:
+    try:
+        with services.store.open(path) as file:
+            return bright_share(cast("BinaryIO", file))
+    except StorageError:
+        return None  # the extraction will say so of the frame; how dear it is does not matter then
+
+
+def _checked(services: Services, path: str, sha256: str) -> bytes:
+    content = services.store.read(path)
+    found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         services.store.delete(path)
         raise ChecksumMismatch(
             f"{services.store.uri(path)} reads back with SHA-256 {found} instead of {sha256}; it was removed."
         )
+    return content

@@ -79,6 +79,8 @@ class Entry:
         Why it was planned; see `kira.ledger.ToDo`. Planned again for another reason, it is the same work.
     beside : tuple of Beside
         What its profile wants to know beside the frame.
+    crowding : float, optional
+        Part of its pixels that is bright, known from the stage stage on: what extraction will cost depends on it.
     """
 
     frame: FrameId
@@ -95,6 +97,7 @@ class Entry:
     replaces: str | None = None
     why: str = field(default="", compare=False)
     beside: tuple[Beside, ...] = ()
+    crowding: float | None = field(default=None, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Fill a JSON object."""

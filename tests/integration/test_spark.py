@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ from kira.ledger import Outcome
 from kira.sdss import FrameId
 from kira.stack.airflow_server import environment
 from kira.stack.local import LocalStack
-from kira.stages.extraction import FAILURE, job_failure, make_tasks, read_outcomes, read_tasks
+from kira.stages.extraction import FAILURE, job_failure, read_outcomes, read_tasks
 from kira.stages.extraction import JOB as JOB_NOTES
 from kira.storage import Entry, Manifest, Store, open_store
 
@@ -194,26 +193,12 @@ def undisturbed(new_job: Callable[[str], Job], tmp_path_factory: pytest.TempPath
 
 def test_frames_are_packed_into_tasks(undisturbed: tuple[Job, str]) -> None:
     job, said = undisturbed
-    assert "24 frames in 2 tasks on 2 cores" in said
+    assert "24 frames in 4 tasks on 2 cores" in said
     assert "batch undisturbed: 24 of 24 frames extracted" in said
     job.check_complete()
     outcomes = read_outcomes(job.store, job.manifest.extracted)
-    assert sorted(Counter(one.part for one in outcomes).values()) == [12, 12]
-    # Neighbours on the sky are in different tasks.
-    assert all(one.part != other.part for one, other in pairwise(outcomes))
+    assert sorted(Counter(one.part for one in outcomes).values()) == [6, 6, 6, 6]
     assert outcomes[0].sources == 65
-
-
-@pytest.mark.parametrize(("frames", "cores", "tasks"), [(1, 8, 1), (19, 8, 1), (20, 8, 2), (400, 8, 32), (400, 1, 4)])
-def test_tasks_hold_ten_frames_at_least_and_are_four_a_core_at_most(frames: int, cores: int, tasks: int) -> None:
-    entries = tuple(
-        Entry(replace(REAL, field=field), "http://none/x", "k", "s") for field in reversed(range(11, 11 + frames))
-    )
-    manifest = Manifest("b", "a", "dr7", "p", "stage", "r", entries)
-    made = make_tasks(open_store("file:///nowhere/stage"), manifest, "f", PARAMETERS, cores)
-    assert len(made) == tasks
-    assert sorted(e.frame for task in made for e in task.entries) == sorted(e.frame for e in entries)
-    assert max(len(task.entries) for task in made) - min(len(task.entries) for task in made) <= 1
 
 
 def test_a_second_run_does_nothing_and_starts_no_spark(undisturbed: tuple[Job, str], tmp_path: Path) -> None:
