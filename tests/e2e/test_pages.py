@@ -168,7 +168,7 @@ def test_an_ingestion_is_followed_and_what_failed_is_found_and_mended(page: Page
     shown.get_by_role("link", name="r", exact=True).click()
     expect(shown.locator("#count")).to_contain_text(re.compile(r"^[\d,]+ sources in survey-"))
     shown.locator("#canvas").press("n")
-    expect(shown.locator("#source")).to_contain_text("flux_auto")
+    expect(shown.locator("#source")).to_contain_text("magnitude")
     shot(page, "frame-synthetic")
 
     shown.get_by_role("link", name="Problems").click()
@@ -187,9 +187,7 @@ def test_an_ingestion_is_followed_and_what_failed_is_found_and_mended(page: Page
     assert ingested.observatory.api.call("GET", f"/dags/sdss_ingest/dagRuns/{quote(started)}")["conf"]["again"] is True
     assert ingested.wait(started) == "success"
     assert groups(ingested.observatory.ledger, ingested.known.id) == []
-    shown.locator("dialog[open]").get_by_role("button", name="Leave it").or_(
-        shown.locator("dialog[open]").get_by_role("button", name="Close")
-    ).first.click()
+    shown.locator("dialog[open] [data-close]").click()
     shown.get_by_role("link", name="Overview").click()
     expect(section(page).locator(".verdict")).to_have_text("Whole: all 3 frames are published")
 
