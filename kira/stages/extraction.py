@@ -42,6 +42,7 @@ from kira.frames import read_frame
 from kira.ledger import Outcome, Record, Stage
 from kira.ledger.states import TRANSIENT
 from kira.sdss import FrameId
+from kira.stages import memory
 from kira.stages.beside import companions_of, missing_of
 from kira.stages.packing import pack
 from kira.stages.staging import facts_of
@@ -149,6 +150,8 @@ class TaskRun:
     slowest : str
         Frame that took longest; empty if there was none.
     slowest_seconds : float
+    memory, peak : int
+        Resident memory of the worker at the task's end, and its most during the task, MiB; 0 where it is not known.
     """
 
     number: int
@@ -164,6 +167,8 @@ class TaskRun:
     sources: int
     slowest: str
     slowest_seconds: float
+    memory: int = 0
+    peak: int = 0
 
     @property
     def seconds(self) -> float:
@@ -294,13 +299,15 @@ def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
 def timed_task(task: Task, attempt: str, number: int = 0) -> tuple[list[Measured], TaskRun]:
     """As `run_task`, and say when and where it was done; see there."""
     began = datetime.now(UTC)
+    memory.forget_peak()
     measured = run_task(task, attempt, number)
+    memory.give_back()
     slowest = max(measured, key=lambda one: one.seconds, default=None)
     return measured, TaskRun(
         task.number, number, task.alone, began.isoformat(), datetime.now(UTC).isoformat(), socket.gethostname(),
         os.environ.get("SPARK_EXECUTOR_ID", ""), os.getpid(), len(measured),
         sum(not Outcome(one.outcome).good for one in measured), sum(one.sources for one in measured),
-        slowest.frame if slowest else "", slowest.seconds if slowest else 0.0,
+        slowest.frame if slowest else "", slowest.seconds if slowest else 0.0, *memory.held(),
     )  # fmt: skip
 
 
