@@ -17,8 +17,9 @@ _UNKNOWN = -1
 _DEPTH, _STACKED, _ABOVE, _INSIDE = 0, 1, 2, 3
 """Of the state: components that are open, statuses on the stack, status of the line before and of this line."""
 
-FIRST, LAST, NPIX = 0, 1, 2
-"""Columns of a component: its first and its last piece, its number of pixels."""
+FIRST, LAST, NPIX, _STARTS, _ENDS = 0, 1, 2, 3, 4
+"""Columns of a component: its first and its last piece, its number of pixels; while it is open, where it starts and ends
+on the line."""
 LINE, COLUMN, LENGTH, OFFSET, NEXT = 0, 1, 2, 3, 4
 """Columns of a piece: where it begins, how many pixels it has, where its values are, the piece that follows or -1."""
 
@@ -61,7 +62,8 @@ def components(lines, begins, ends, offsets, columns, least):  # type: ignore[no
         edge, last_edge = (2 * lines[row - 1], 2 * lines[row]) if row > 0 else (0, 0)
         if n + (last_edge - edge) // 2 > found.shape[0]:
             longer = np.empty((2 * found.shape[0] + columns, 3), dtype=np.int64)
-            longer[:n] = found[:n]
+            for i in range(n):
+                _copy(found, i, longer, i)
             found = longer
         state[_ABOVE], state[_INSIDE] = _COMPLETE, 0
         while run < last or edge < last_edge:
@@ -71,7 +73,7 @@ def components(lines, begins, ends, offsets, columns, least):  # type: ignore[no
             own = columns + 1
             if run < last:
                 own = ends[run] if state[_INSIDE] else begins[run]
-            x = min(nearest, own)
+            x = nearest if nearest < own else own
             if nearest == x:
                 edge += 1
             mark = marks[x]
@@ -80,22 +82,29 @@ def components(lines, begins, ends, offsets, columns, least):  # type: ignore[no
             if lit and not state[_INSIDE]:
                 _begin_run(x, marks, stack, state, known)
             if mark and _heed(mark, x, marks, stack, state, known, stored, pieces):
-                depth = state[_DEPTH]
-                if known[depth, NPIX] >= least:
-                    found[n] = known[depth, :3]
+                if known[state[_DEPTH], NPIX] >= least:
+                    _copy(known, state[_DEPTH], found, n)
                     n += 1
                 _close(stack, state)
             if lit:
                 until = ends[run]
                 if edge < last_edge:
-                    until = min(until, ends[edge // 2] if edge % 2 else begins[edge // 2])
-                pieces[used] = row, x, until - x, offsets[run] + x - begins[run], -1
+                    nearest = ends[edge // 2] if edge % 2 else begins[edge // 2]
+                    until = nearest if nearest < until else until
+                piece = pieces[used]
+                piece[LINE], piece[COLUMN], piece[LENGTH] = row, x, until - x
+                piece[OFFSET], piece[NEXT] = offsets[run] + x - begins[run], -1
                 _append(known[state[_DEPTH]], used, used, until - x, pieces)
                 used += 1
             elif state[_INSIDE]:
                 _end_run(x, marks, stack, state, known, stored)
                 run += 1
-    return found[:n].copy(), pieces[:used]
+    return found[:n], pieces[:used]
+
+
+@njit(cache=True, nogil=True)
+def _copy(known, i, found, j):  # type: ignore[no-untyped-def]
+    found[j, FIRST], found[j, LAST], found[j, NPIX] = known[i, FIRST], known[i, LAST], known[i, NPIX]
 
 
 @njit(cache=True, nogil=True)
@@ -134,9 +143,9 @@ def _begin_run(x, marks, stack, state, known):  # type: ignore[no-untyped-def]
     state[_INSIDE] = 1
     if state[_ABOVE] == _OBJECT:
         depth = state[_DEPTH]
-        if known[depth, 3] == _UNKNOWN:
+        if known[depth, _STARTS] == _UNKNOWN:
             marks[x] = _BEGIN
-            known[depth, 3] = x
+            known[depth, _STARTS] = x
         else:
             marks[x] = _INNER_BEGIN
         return
@@ -144,7 +153,8 @@ def _begin_run(x, marks, stack, state, known):  # type: ignore[no-untyped-def]
     state[_DEPTH] += 1
     marks[x] = _BEGIN
     state[_ABOVE] = _COMPLETE
-    known[state[_DEPTH]] = -1, -1, 0, x, 0
+    new = known[state[_DEPTH]]
+    new[FIRST], new[LAST], new[NPIX], new[_STARTS] = -1, -1, 0, x
 
 
 @njit(cache=True, nogil=True)
@@ -154,10 +164,10 @@ def _end_run(x, marks, stack, state, known, stored):  # type: ignore[no-untyped-
     depth = state[_DEPTH]
     if state[_ABOVE] != _COMPLETE:
         marks[x] = _INNER_END
-        known[depth, 4] = x
+        known[depth, _ENDS] = x
         return
     marks[x] = _END
-    stored[known[depth, 3]] = known[depth, :3]
+    _copy(known, depth, stored, known[depth, _STARTS])
     _close(stack, state)
 
 
@@ -172,8 +182,8 @@ def _heed(mark, x, marks, stack, state, known, stored, pieces):  # type: ignore[
         else:
             _push(_COMPLETE, stack, state)
             state[_DEPTH] += 1
-            known[state[_DEPTH], :3] = stored[x]
-            known[state[_DEPTH], 3] = _UNKNOWN
+            _copy(stored, x, known, state[_DEPTH])
+            known[state[_DEPTH], _STARTS] = _UNKNOWN
         state[_ABOVE] = _OBJECT
     elif mark == _INNER_BEGIN:
         if inside and state[_ABOVE] == _COMPLETE:
@@ -185,10 +195,10 @@ def _heed(mark, x, marks, stack, state, known, stored, pieces):  # type: ignore[
         state[_ABOVE] = _pop(stack, state)
         if not inside and state[_ABOVE] == _COMPLETE:
             depth = state[_DEPTH]
-            if known[depth, 3] == _UNKNOWN:
+            if known[depth, _STARTS] == _UNKNOWN:
                 return True
-            marks[known[depth, 4]] = _END
-            stored[known[depth, 3]] = known[depth, :3]
+            marks[known[depth, _ENDS]] = _END
+            _copy(known, depth, stored, known[depth, _STARTS])
             _close(stack, state)
     return False
 
@@ -198,10 +208,10 @@ def _join(marks, state, known, pieces):  # type: ignore[no-untyped-def]
     """Make one of the two innermost components: a run of this line touches both."""
     state[_STACKED] -= 1
     depth = state[_DEPTH]
-    begin = known[depth, 3]
+    begin = known[depth, _STARTS]
     _append(known[depth - 1], known[depth, FIRST], known[depth, LAST], known[depth, NPIX], pieces)
-    if known[depth - 1, 3] == _UNKNOWN:
-        known[depth - 1, 3] = begin
+    if known[depth - 1, _STARTS] == _UNKNOWN:
+        known[depth - 1, _STARTS] = begin
     else:
         marks[begin] = _INNER_BEGIN
     state[_DEPTH] -= 1

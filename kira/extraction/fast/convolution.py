@@ -70,7 +70,9 @@ def runs_above(pixels, mask, noise, own_noise, threshold, kernel):  # type: igno
     # The lines under the kernel, with zeros at both ends; that of row r is r modulo height.
     around = np.zeros((height, columns + width - 1), dtype=np.float32)
     convolved = np.zeros(columns, dtype=np.float32)
-    limit = np.full(columns, threshold * noise[0, 0], dtype=np.float32)
+    limit = np.empty(columns, dtype=np.float32)
+    for x in range(columns):
+        limit[x] = threshold * noise[0, 0]
     # A word longer than the line, and its last flags never set: where the line ends, its last run does.
     words = np.zeros(columns // _WORD + 1, dtype=np.uint64)
     above = words.view(np.uint8)
@@ -108,13 +110,14 @@ def runs_above(pixels, mask, noise, own_noise, threshold, kernel):  # type: igno
                 values = _longer(values, 2 * values.size + columns)
             for x in range(begin, end):
                 values[offset + x - begin] = convolved[x]
-    return lines, begins[:n].copy(), ends[:n].copy(), offsets[: n + 1].copy(), values
+    return lines, begins[:n], ends[:n], offsets[: n + 1], values
 
 
 @njit(cache=True, nogil=True)
 def _longer(array, size):  # type: ignore[no-untyped-def]
     longer = np.empty(size, dtype=array.dtype)
-    longer[: array.size] = array
+    for i in range(array.size):
+        longer[i] = array[i]
     return longer
 
 
@@ -128,9 +131,11 @@ def _enter(pixels, mask, around, row, left):  # type: ignore[no-untyped-def]
     rows, columns = pixels.shape
     line = around[row % around.shape[0]]
     if row >= rows:
-        line[:] = np.float32(0.0)
+        for x in range(line.size):
+            line[x] = np.float32(0.0)
         return
-    line[left : left + columns] = pixels[row]
+    for x in range(columns):
+        line[left + x] = pixels[row, x]
     if mask.size:
         for x in range(columns):
             if mask[row, x]:
@@ -159,7 +164,8 @@ def _convolve_3x3(around, top, kernel, convolved):  # type: ignore[no-untyped-de
 def _convolve(around, row, kernel, convolved):  # type: ignore[no-untyped-def]
     height, width = kernel.shape
     n = convolved.size
-    convolved[:] = np.float32(0.0)
+    for x in range(n):
+        convolved[x] = np.float32(0.0)
     for i in range(height):
         line = around[(row - height // 2 + i) % height]
         for j in range(width):
