@@ -8,6 +8,7 @@ from numba import njit
 _ZONE = 10.0
 """Distance up to which two objects are compared, in units of the sum of their major axes (CLEAN_ZONE in extract.h)."""
 _FAR = 1e10
+_CLEARLY_LESS = 0.999999
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -95,7 +96,6 @@ def survivors(objects, parameter):  # type: ignore[no-untyped-def]
     """
     n = objects.size
     stays = np.ones(n, dtype=np.bool_)
-    # Copies side by side: most pairs are looked at only for their distance.
     x, y, a, flux = np.empty(n), np.empty(n), np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
     height, slope = np.empty(n), np.empty(n)
     for i in range(n):
@@ -126,5 +126,8 @@ def _covers(bright, height, slope, dx, dy, parameter, limit):  # type: ignore[no
     distance = bright.cxx * dx * dx + bright.cyy * dy * dy + bright.cxy * dx * dy
     value = 1 + slope * np.float64(distance)
     if not value > 1.0:
+        return False
+    # Most are far from the limit, and a division is much faster than a power.
+    if parameter == 1.0 and value < _FAR and height > 0.0 and height / value < _CLEARLY_LESS * np.float64(limit):
         return False
     return np.float32(height * value**-parameter if value < _FAR else 0.0) > limit

@@ -18,8 +18,8 @@ _DEPTH, _STACKED, _ABOVE, _INSIDE = 0, 1, 2, 3
 """Of the state: components that are open, statuses on the stack, status of the line before and of this line."""
 
 FIRST, LAST, NPIX, _STARTS, _ENDS = 0, 1, 2, 3, 4
-"""Columns of a component: its first and its last piece, its number of pixels; while it is open, where it starts and ends
-on the line."""
+"""Columns of a component: its first and its last piece, its number of pixels; while it is open, where it starts and
+ends on the line."""
 LINE, COLUMN, LENGTH, OFFSET, NEXT = 0, 1, 2, 3, 4
 """Columns of a piece: where it begins, how many pixels it has, where its values are, the piece that follows or -1."""
 
@@ -61,21 +61,15 @@ def components(lines, begins, ends, offsets, columns, least):  # type: ignore[no
         run, last = (lines[row], lines[row + 1]) if row < rows else (0, 0)
         edge, last_edge = (2 * lines[row - 1], 2 * lines[row]) if row > 0 else (0, 0)
         if n + (last_edge - edge) // 2 > found.shape[0]:
-            longer = np.empty((2 * found.shape[0] + columns, 3), dtype=np.int64)
-            for i in range(n):
-                _copy(found, i, longer, i)
-            found = longer
+            found = _longer(found, n, 2 * found.shape[0] + columns)
         state[_ABOVE], state[_INSIDE] = _COMPLETE, 0
         while run < last or edge < last_edge:
-            nearest = columns + 1
-            if edge < last_edge:
-                nearest = ends[edge // 2] if edge % 2 else begins[edge // 2]
-            own = columns + 1
-            if run < last:
-                own = ends[run] if state[_INSIDE] else begins[run]
-            x = nearest if nearest < own else own
-            if nearest == x:
+            x = _edge(begins, ends, edge, last_edge, columns + 1)
+            own = _edge(begins, ends, 2 * run + state[_INSIDE], 2 * last, columns + 1)
+            if x <= own:
                 edge += 1
+            else:
+                x = own
             mark = marks[x]
             marks[x] = _NO_MARK
             lit = run < last and begins[run] <= x < ends[run]
@@ -87,10 +81,7 @@ def components(lines, begins, ends, offsets, columns, least):  # type: ignore[no
                     n += 1
                 _close(stack, state)
             if lit:
-                until = ends[run]
-                if edge < last_edge:
-                    nearest = ends[edge // 2] if edge % 2 else begins[edge // 2]
-                    until = nearest if nearest < until else until
+                until = min(_edge(begins, ends, edge, last_edge, columns + 1), np.int64(ends[run]))
                 piece = pieces[used]
                 piece[LINE], piece[COLUMN], piece[LENGTH] = row, x, until - x
                 piece[OFFSET], piece[NEXT] = offsets[run] + x - begins[run], -1
@@ -100,6 +91,22 @@ def components(lines, begins, ends, offsets, columns, least):  # type: ignore[no
                 _end_run(x, marks, stack, state, known, stored)
                 run += 1
     return found[:n], pieces[:used]
+
+
+@njit(cache=True, nogil=True)
+def _longer(found, n, size):  # type: ignore[no-untyped-def]
+    longer = np.empty((size, 3), dtype=np.int64)
+    for i in range(n):
+        _copy(found, i, longer, i)
+    return longer
+
+
+@njit(cache=True, nogil=True)
+def _edge(begins, ends, edge, last, none):  # type: ignore[no-untyped-def]
+    """Column of an edge of a run, of which each has two, or `none` after the last."""
+    if edge >= last:
+        return none
+    return np.int64(ends[edge // 2] if edge % 2 else begins[edge // 2])
 
 
 @njit(cache=True, nogil=True)

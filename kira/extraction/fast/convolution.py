@@ -93,9 +93,7 @@ def runs_above(pixels, mask, noise, own_noise, threshold, kernel):  # type: igno
             _convolve(around, row, kernel, convolved)
         if own_noise:
             _limits(noise[row], mask, row, threshold, limit)
-        for x in range(columns):
-            above[x] = convolved[x] > limit[x]
-
+        _compare(convolved, limit, above)
         if n + columns // 2 + 1 > begins.size:  # more runs than that a line cannot have
             more = 2 * begins.size + columns
             begins, ends, offsets = _longer(begins, more), _longer(ends, more), _longer(offsets, more + 1)
@@ -183,6 +181,12 @@ def _limits(noise, mask, row, threshold, limit):  # type: ignore[no-untyped-def]
         for x in range(limit.size):
             if mask[row, x]:
                 limit[x] = threshold * MASKED_NOISE
+
+
+@njit(cache=True, nogil=True)
+def _compare(convolved, limit, above):  # type: ignore[no-untyped-def]
+    for x in range(convolved.size):
+        above[x] = convolved[x] > limit[x]
 
 
 @njit(cache=True, nogil=True)

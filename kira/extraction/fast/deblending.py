@@ -17,7 +17,7 @@ from kira.extraction.fast.components import FIRST, LENGTH, NEXT, OFFSET, compone
 from kira.extraction.fast.moments import MERGED, OBJECT, mark_truncated, measure, survey_pixels
 
 _FARTHEST = 70.0
-"""Half the squared distance, in units of an object's ellipse, from which on it gets no pixel (gatherup in deblend.c)."""
+"""Half the squared distance, in units of an object's ellipse, from which on it gets no pixel (gatherup)."""
 _LEAST_CHANCE = np.float32(1.0e-31)
 _MOST_RANDOM = np.float32(2147483647)  # RAND_MAX, as a float32
 

@@ -53,7 +53,7 @@ def extract(
     own_noise = np.ndim(noise) > 0
     noises = np.ascontiguousarray(noise if own_noise else [[noise]], dtype=np.float32)
     masked = np.zeros((0, 0), dtype=np.bool_) if mask is None else np.ascontiguousarray(mask, dtype=np.bool_)
-    if own_noise and noises.shape != pixels.shape or masked.size and masked.shape != pixels.shape:
+    if (own_noise and noises.shape != pixels.shape) or (mask is not None and masked.shape != pixels.shape):
         raise ValueError(f"noise {noises.shape} and mask {masked.shape} are not of the image's shape {pixels.shape}.")
     relative = np.float32(threshold)
     lines, begins, ends, offsets, values = runs_above(

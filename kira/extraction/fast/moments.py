@@ -11,7 +11,9 @@ MERGED, TRUNCATED, SINGULAR = 1, 2, 8
 _WHOLE = ("npix", "tnpix", "xmin", "xmax", "ymin", "ymax", "xcpeak", "ycpeak", "xpeak", "ypeak", "first", "flag")
 _DOUBLE = ("x", "y", "x2", "y2", "xy", "errx2", "erry2", "errxy")
 _SINGLE = ("a", "b", "theta", "cxx", "cyy", "cxy", "cflux", "flux", "cpeak", "peak", "thresh", "mthresh", "abcor")
-OBJECT = np.dtype([(name, "i8") for name in _WHOLE] + [(name, "f8") for name in _DOUBLE] + [(name, "f4") for name in _SINGLE])  # fmt: skip
+OBJECT = np.dtype(
+    [(name, kind) for kind, names in (("i8", _WHOLE), ("f8", _DOUBLE), ("f4", _SINGLE)) for name in names]
+)
 """SEP's `objstruct` with its types, by the names of `sep.extract`; `first` is where its pixels begin."""
 
 _LARGE = np.float32(1e30)  # BIG in sepcore.h
@@ -82,16 +84,16 @@ def measure(one, robust, pixels):  # type: ignore[no-untyped-def]
     area = half_area = 0
     mx = my = mx2 = my2 = mxy = flux = 0.0
     for i in range(one.first, one.first + one.npix):
-        x, y = np.float32(xs[i] - xmin), np.float32(ys[i] - ymin)
+        u, v = np.float32(xs[i] - xmin), np.float32(ys[i] - ymin)
         light, value = filtered[i], values[i]
         flux += value
         area += value > threshold
         half_area += value > half
-        mx += light * x
-        my += light * y
-        mx2 += light * x * x
-        my2 += light * y * y
-        mxy += light * x * y
+        mx += light * u
+        my += light * v
+        mx2 += light * u * u
+        my2 += light * v * v
+        mxy += light * u * v
 
     total = np.float64(one.cflux)
     x, y = mx / total, my / total
