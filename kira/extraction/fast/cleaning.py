@@ -5,9 +5,13 @@ import math
 import numpy as np
 from numba import njit
 
+from kira.extraction.fast.branches import sorted_by
+
 _ZONE = 10.0
 """Distance up to which two objects are compared, in units of the sum of their major axes (CLEAN_ZONE in extract.h)."""
 _FAR = 1e10
+_CELL = 32.0  # pixels
+_KINDS, _SMALLEST = 14, 2
 _CLEARLY_LESS = 0.999999
 
 
@@ -104,21 +108,64 @@ def survivors(objects, parameter):  # type: ignore[no-untyped-def]
         area = math.pi * np.float64(one.a) * np.float64(one.b)
         height[i] = np.float64(one.cflux) / (2 * area * np.float64(one.abcor))
         slope[i] = ((height[i] / np.float64(one.thresh)) ** (1.0 / parameter) - 1) * area / one.npix
+    kinds, order, bounds, across, down = _cells(objects, x, y, a)
     for i in range(n):
         if not stays[i]:
             continue
-        for j in range(i + 1, n):
-            dx, dy = np.float32(x[i] - x[j]), np.float32(y[i] - y[j])
-            reach = a[i] + a[j]
-            reach *= reach
-            if not stays[j] or np.float64(dx * dx + dy * dy) > np.float64(reach) * _ZONE * _ZONE:
+        for kind in range(_KINDS):
+            if bounds[kind * across * down] == bounds[(kind + 1) * across * down]:
                 continue
-            if flux[j] < flux[i]:
-                if _covers(objects[i], height[i], slope[i], dx, dy, parameter, objects[j].mthresh):
-                    stays[j] = False
-            elif _covers(objects[j], height[j], slope[j], dx, dy, parameter, objects[i].mthresh):
-                stays[i] = False
+            left, right, low, high = 0, across, 0, down
+            if kind and kinds[i]:
+                reach = _ZONE * (np.float64(a[i]) + 2.0 ** (kind - _SMALLEST)) + 1.0
+                left, right = max(int((x[i] - reach) // _CELL), 0), min(int((x[i] + reach) // _CELL) + 1, across)
+                low, high = max(int((y[i] - reach) // _CELL), 0), min(int((y[i] + reach) // _CELL) + 1, down)
+            for line in range(low, high):
+                first = (kind * down + line) * across
+                for k in range(bounds[first + left], bounds[first + right]):
+                    if order[k] > i and stays[order[k]]:
+                        _compare(i, order[k], x, y, a, flux, height, slope, objects, parameter, stays)
     return stays
+
+
+@njit(cache=True, nogil=True)
+def _cells(objects, x, y, a):  # type: ignore[no-untyped-def]
+    """Sort objects by size and place, so that most pairs that are too far from each other are never looked at.
+
+    Each kind has sizes up to 2^(kind - _SMALLEST); those of kind 0, larger or nowhere in the image, are
+    looked at with all others.
+    """
+    n = x.size
+    columns = rows = 1
+    for i in range(n):
+        columns, rows = max(columns, objects[i].xmax + 1), max(rows, objects[i].ymax + 1)
+    across, down = int(columns // _CELL) + 1, int(rows // _CELL) + 1
+    kinds = np.zeros(n, dtype=np.int32)
+    for i in range(n):
+        if 0.0 <= x[i] < columns and 0.0 <= y[i] < rows and a[i] < 2.0 ** (_KINDS - 1 - _SMALLEST):
+            kinds[i] = 1
+            while a[i] > 2.0 ** (kinds[i] - _SMALLEST):
+                kinds[i] += 1
+    keys = np.zeros(n, dtype=np.int32)
+    for i in range(n):
+        if kinds[i]:
+            keys[i] = (kinds[i] * down + int(y[i] // _CELL)) * across + int(x[i] // _CELL)
+    order, bounds = sorted_by(np.arange(n), keys, 0, _KINDS * down * across)
+    return kinds, order, bounds, across, down
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _compare(i, j, x, y, a, flux, height, slope, objects, parameter, stays):  # type: ignore[no-untyped-def]
+    dx, dy = np.float32(x[i] - x[j]), np.float32(y[i] - y[j])
+    reach = a[i] + a[j]
+    reach *= reach
+    if np.float64(dx * dx + dy * dy) > np.float64(reach) * _ZONE * _ZONE:
+        return
+    if flux[j] < flux[i]:
+        if _covers(objects[i], height[i], slope[i], dx, dy, parameter, objects[j].mthresh):
+            stays[j] = False
+    elif _covers(objects[j], height[j], slope[j], dx, dy, parameter, objects[i].mthresh):
+        stays[i] = False
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
