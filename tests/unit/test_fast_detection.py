@@ -12,7 +12,10 @@ from real_frames import COUNTS, frame, full_frame
 
 from kira.extraction import Parameters, Profile, SurveyProfile
 from kira.extraction.detection import quantum, subtract_background
-from kira.extraction.fast.detection import DETECTION, extract
+from kira.extraction.fast.branches import count_maxima, grow, thresholds_between
+from kira.extraction.fast.components import components
+from kira.extraction.fast.convolution import normalised, runs_above
+from kira.extraction.fast.detection import DETECTION, _listed, extract
 from kira.extraction.noise import unusable, without_value
 
 PROFILE = Parameters()
@@ -94,6 +97,31 @@ def test_other_parameters_are_taken_as_sep_takes_them(changes: dict[str, object]
     profile = replace(PROFILE, **changes)
     for seed in range(500, 515):
         assert_same(drawn(seed), profile)
+
+
+def test_a_component_with_one_maximum_cannot_split() -> None:
+    """Why deblending passes over them: grown all the same, at 256 levels and with any flux counting, none splits."""
+    found = 0
+    for seed in range(60):
+        image = drawn(seed)
+        mask = np.zeros((0, 0), dtype=bool) if image.mask is None else image.mask
+        noise, own = np.atleast_2d(np.asarray(image.noise, dtype=np.float32)), not isinstance(image.noise, float)
+        *runs, values = runs_above(image.pixels, mask, noise, own, np.float32(1.5), normalised(PROFILE.kernel))
+        ends, pieces = components(*runs, image.pixels.shape[1], 1)
+        xs, ys, _, filtered, _ = _listed(ends, pieces, values, image.pixels, mask, noise, own)
+        first = 0
+        for npix in ends[:, 2]:
+            x, y, light = (one[first : first + npix] for one in (xs, ys, filtered))
+            first += npix
+            numbers = np.zeros(image.pixels.shape, dtype=np.int32)
+            numbers[y, x] = np.arange(1, npix + 1)
+            if count_maxima(numbers, x, y, light) == 1:
+                found += 1
+                thresholds = thresholds_between(np.float32(light.min() * 0.99), light.max(), 256)
+                nodes, owners = grow(numbers, x, y, light, thresholds, 1, -np.inf, npix)
+                assert len(nodes) == 1
+                assert not owners.any()
+    assert found > 500
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 60), (60, 1), (2, 2), (3, 300), (300, 3), (8, 8), (5, 64)])

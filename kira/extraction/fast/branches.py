@@ -113,9 +113,9 @@ def grow(numbers, xs, ys, filtered, thresholds, least, contrast, maxima):  # typ
     n = xs.size
     order, bounds = _by_level(filtered, thresholds)
     forest = np.zeros(n, dtype=_PIXEL)
-    for i in range(n):
-        forest[i].up = -1
-    nodes = np.zeros(2 * maxima + 1, dtype=NODE)
+    for i in range(n):  # below 0 until the pixel is part of a branch
+        numbers[ys[i], xs[i]] *= -1
+    nodes = np.zeros(2 * min(maxima, n // least) + 1, dtype=NODE)
     node_of = np.full(n, -1, dtype=np.int32)
     used = 0
     for level in range(thresholds.size - 1, -1, -1):
@@ -123,10 +123,11 @@ def grow(numbers, xs, ys, filtered, thresholds, least, contrast, maxima):  # typ
             i = order[k]
             x, y = xs[i], ys[i]
             _plant(forest[i], i, y * columns + x, filtered[i])
+            numbers[y, x] = i + 1
             for v in range(max(y - 1, 0), min(y + 2, rows)):
                 for u in range(max(x - 1, 0), min(x + 2, columns)):
                     other = numbers[v, u] - 1
-                    if other >= 0 and forest[other].up >= 0:
+                    if other >= 0:
                         _join(forest, nodes, i, other)
         limit = thresholds[min(level + 1, thresholds.size - 1)]
         for k in range(bounds[level], bounds[level + 1]):
