@@ -91,7 +91,7 @@ def grow(numbers, xs, ys, filtered, thresholds, least, contrast, maxima):  # typ
     Parameters
     ----------
     numbers : numpy.ndarray of int32, shape (rows, columns)
-        Number of the component's pixel, from 1; 0 elsewhere.
+        Number of the component's pixel, from 1; 0 elsewhere. Worked on, and left as it was.
     xs, ys : numpy.ndarray of int32, shape (n,)
     filtered : numpy.ndarray of float32, shape (n,)
     thresholds : numpy.ndarray of float32, shape (levels,)
