@@ -1,0 +1,1 @@
+"""SEP's extraction in compiled kernels."""
