@@ -63,15 +63,20 @@ def dithered(data: Image, width: float) -> Image:
     They are the additive sequence of Roberts (2018) for two dimensions, (i / p + j / p^2) mod 1 with p = 1.3247...: any
     cell of the background's mesh gets all of the range, more evenly than random numbers would.
     """
-    rows, columns = data.shape
-    along = (np.arange(rows) / _PLASTIC % 1.0).astype(np.float32)
-    steps = np.add.outer(along, (np.arange(columns) / _PLASTIC**2 % 1.0).astype(np.float32))
+    steps = np.add.outer(*dither_places(data.shape))
     steps -= steps >= 1
     steps -= np.float32(0.5)
     steps *= np.float32(width)
     steps += data
     result: Image = steps
     return result
+
+
+def dither_places(shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return i / p mod 1 of all rows, and j / p^2 mod 1 of all columns."""
+    rows, columns = shape
+    along = (np.arange(rows) / _PLASTIC % 1.0).astype(np.float32)
+    return along, (np.arange(columns) / _PLASTIC**2 % 1.0).astype(np.float32)
 
 
 def detect(

@@ -1,0 +1,1 @@
+"""Compiled kernels with the definitions of SEP, in Numba."""
