@@ -78,7 +78,7 @@ def _bin_coarsely(pixels: Any, mask: Any, x: Any, y: Any, reach: Any, box: Any, 
                 continue
             hidden = masked and mask[iy, ix] > 0
             distance = math.sqrt(dx * dx + dy * dy)
-            within = math.fmod(distance, step)
+            within = distance % step
             fine = within < ANNULUS or within > step - ANNULUS
             number = subpix if fine else 1
             share = scale * scale if fine else 1.0

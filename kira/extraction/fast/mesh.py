@@ -40,10 +40,12 @@ def _moments(rows: Any, hidden: Any, masked: Any, width: Any, low: Any, high: An
             s0, s1, s2, s3 = sums[m, 0], sums[m + 1, 0], sums[m + 2, 0], sums[m + 3, 0]
             q0, q1, q2, q3 = sums[m, 1], sums[m + 1, 1], sums[m + 2, 1], sums[m + 3, 1]
             n0 = n1 = n2 = n3 = 0
+            # Counted from 0: of an index that may be negative the compiler makes no vector.
+            c0, c1 = rows[y, b0 : b0 + width], rows[y, b1 : b1 + width]
+            c2, c3 = rows[y, b2 : b2 + width], rows[y, b3 : b3 + width]
             for x in range(width):
-                p0, p1, p2, p3 = rows[y, b0 + x], rows[y, b1 + x], rows[y, b2 + x], rows[y, b3 + x]
-                in0, in1 = l0 <= p0 <= h0, l1 <= p1 <= h1
-                in2, in3 = l2 <= p2 <= h2, l3 <= p3 <= h3
+                p0, p1, p2, p3 = c0[x], c1[x], c2[x], c3[x]
+                in0, in1, in2, in3 = l0 <= p0 <= h0, l1 <= p1 <= h1, l2 <= p2 <= h2, l3 <= p3 <= h3
                 if masked:
                     in0, in1 = in0 and hidden[y, b0 + x] == 0, in1 and hidden[y, b1 + x] == 0
                     in2, in3 = in2 and hidden[y, b2 + x] == 0, in3 and hidden[y, b3 + x] == 0
@@ -79,12 +81,15 @@ def _histogram(rows: Any, hidden: Any, masked: Any, begin: Any, end: Any, cell: 
     top = _F(levels)
     number = total = squares = low = 0
     for y in range(rows.shape[0]):
-        for x in range(begin, end):
-            place = rows[y, x] / scale + shift
+        row = rows[y, begin:end]
+        for x in range(len(row)):
+            place = row[x] / scale + shift
             inside = place > _F(-1.0) and place < top
-            if masked:
-                inside = inside and hidden[y, x] == 0
-            bins[x - begin] = np.int32(place) if inside else np.int32(levels)
+            bins[x] = np.int32(place) if inside else np.int32(levels)
+        if masked:
+            for x in range(len(row)):
+                if hidden[y, begin + x] > 0:
+                    bins[x] = np.int32(levels)
         row_number = row_total = row_low = np.int32(0)
         row_squares = np.int64(0)
         for k in range(end - begin):
@@ -185,11 +190,11 @@ def _without(histogram: Any, i: Any, sign: Any, number: Any, total: Any, squares
 def _dither(rows: Any, along: Any, across: Any, amount: Any, dithered: Any) -> None:
     """Add even noise; see `kira.extraction.detection.dithered`."""
     for y in range(rows.shape[0]):
-        for x in range(rows.shape[1]):
+        row, result = rows[y], dithered[y]
+        for x in range(len(row)):
             step = along[y] + across[x]
-            if step >= _F(1.0):
-                step -= _F(1.0)
-            dithered[y, x] = (step - _F(0.5)) * amount + rows[y, x]
+            step = step - _F(1.0) if step >= _F(1.0) else step
+            result[x] = (step - _F(0.5)) * amount + row[x]
 
 
 @kernel()

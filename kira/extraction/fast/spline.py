@@ -166,10 +166,12 @@ def fill_line(nodes: Any, bends: Any, along: Any, below: Any, line: Any) -> None
         while end < width and below[end] == node:
             end += 1
         low, high, low_bend, high_bend = nodes[node], nodes[node + 1], bends[node], bends[node + 1]
-        for x in range(begin, end):
-            dx = along[x]
+        # Parts are counted from 0: of an index that may be negative the compiler makes no vector.
+        part, part_along = line[begin:end], along[begin:end]
+        for x in range(end - begin):
+            dx = part_along[x]
             rest = _ONE - dx
-            line[x] = rest * (low + (rest * rest - _ONE) * low_bend) + dx * (high + (dx * dx - _ONE) * high_bend)
+            part[x] = rest * (low + (rest * rest - _ONE) * low_bend) + dx * (high + (dx * dx - _ONE) * high_bend)
         begin = end
 
 
@@ -212,8 +214,9 @@ def subtract_map(
     for y in range(data.shape[0]):
         _nodes(cells, bends, y, mesh, nodes, node_bends, work)
         fill_line(nodes, node_bends, along, below, line)
+        pixels, left = data[y], result[y]
         for x in range(len(line)):
-            result[y, x] = data[y, x] - line[x]
+            left[x] = pixels[x] - line[x]
 
 
 @kernel(types.void(IMAGE, IMAGE, types.int64, ROW, INDICES, INDICES, INDICES, OUT_ROW))
@@ -231,3 +234,20 @@ def map_at(
         x = columns[i]
         fill_line(nodes, node_bends, along[x : x + 1], below[x : x + 1], one)
         values[i] = one[0]
+
+
+@kernel()
+def blend(nodes: Any, bends: Any, below: Any, a: Any, b: Any, bend_a: Any, bend_b: Any, line: Any) -> None:
+    """Weigh the values and second derivatives at the nodes on both sides of each pixel of a line."""
+    begin, width = 0, len(line)
+    while begin < width:
+        node = below[begin]
+        end = begin + 1
+        while end < width and below[end] == node:
+            end += 1
+        low, high, low_bend, high_bend = nodes[node], nodes[node + 1], bends[node], bends[node + 1]
+        part, of_low, of_high = line[begin:end], a[begin:end], b[begin:end]
+        of_low_bend, of_high_bend = bend_a[begin:end], bend_b[begin:end]
+        for x in range(end - begin):
+            part[x] = of_low[x] * low + of_high[x] * high + of_low_bend[x] * low_bend + of_high_bend[x] * high_bend
+        begin = end
