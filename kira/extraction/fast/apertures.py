@@ -56,8 +56,7 @@ def circle_count(dx: Any, dy: Any, r2: Any, subpix: Any, squares: Any) -> Any:
     for _ in range(subpix):
         dy2 = dy1 * dy1
         for k in range(subpix):
-            if squares[k] + dy2 < r2:
-                count += 1
+            count += squares[k] + dy2 < r2
         dy1 += scale
     return count
 

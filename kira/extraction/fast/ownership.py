@@ -29,9 +29,9 @@ def owned_variances(segments: Any, noise: Any, x: Any, y: Any, sums: Any) -> Non
     for iy in range(height):
         for begin in range(0, width, _LANE):
             end = min(begin + _LANE, width)
-            used = np.int32(0)
-            for ix in range(begin, end):
-                used |= segments[iy, ix]
+            lane, used = segments[iy, begin:end], np.int32(0)
+            for k in range(len(lane)):
+                used |= lane[k]
             if used == 0:
                 continue
             for ix in range(begin, end):
@@ -55,9 +55,9 @@ def mark_touched(segments: Any, marked: Any, found: Any) -> None:
     for iy in range(height):
         for begin in range(0, width, _LANE):
             end = min(begin + _LANE, width)
-            used = np.uint8(0)
-            for ix in range(begin, end):
-                used |= marked[iy, ix]
+            lane, used = marked[iy, begin:end], np.uint8(0)
+            for k in range(len(lane)):
+                used |= lane[k]
             if used == 0:
                 continue
             for ix in range(begin, end):

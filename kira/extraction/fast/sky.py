@@ -34,7 +34,7 @@ def _count_sources(segments: Any, y: Any, growth: Any, sign: Any, number: Any) -
             reach = max(reach, end)
 
 
-@kernel(types.void(IMAGE, SEGMENTS, MASK, IMAGE, types.int64, types.int64, OUT_TABLE, types.int64[:, ::1]))
+@kernel(types.void(IMAGE, SEGMENTS, MASK, IMAGE, types.int64, types.int64, OUT_TABLE, types.int32[:, ::1]))
 def free_sums(
     pixels: Any, segments: Any, mask: Any, rms: Any, mesh: Any, growth: Any, sums: Any, free: Any
 ) -> None:
@@ -49,7 +49,7 @@ def free_sums(
         Empty for none.
     mesh, growth : int
         Pixels of a cell, and by which sources are grown.
-    sums, free : numpy.ndarray of float64 and int64, shape (m, columns)
+    sums, free : numpy.ndarray of float64 and int32, shape (m, columns)
         For m rows of cells; added to. The second is how many pixels were taken.
     """
     height, width = pixels.shape
@@ -66,14 +66,14 @@ def free_sums(
         if mask.size > 0:
             hidden = mask[y]
             for x in range(width):
-                if hidden[x] == 0 and near[x] == 0 and abs(row[x]) < clip * noise[x]:
-                    total[x] += row[x]
-                    number[x] += 1
+                usable = hidden[x] == 0 and near[x] == 0 and abs(row[x]) < clip * noise[x]
+                total[x] += row[x] if usable else _F(0.0)
+                number[x] += np.int32(usable)
         else:
             for x in range(width):
                 usable = near[x] == 0 and abs(row[x]) < clip * noise[x]
                 total[x] += row[x] if usable else _F(0.0)
-                number[x] += usable
+                number[x] += np.int32(usable)
 
 
 @kernel(types.void(OUT_IMAGE, IMAGE, IMAGE, INDICES, ROW, ROW, ROW, ROW))
@@ -104,7 +104,14 @@ class RemainingSky:
 
     def __init__(self, cells: Floats, shape: tuple[int, ...], mesh: int) -> None:
         self._mesh, self._columns = mesh, shape[1]
-        self._rows = spline_weights(shape[0], mesh) @ cells
+        # Not as products of matrices: threads of BLAS would wait for each other on a busy machine.
+        self._rows = np.repeat(cells, shape[0], axis=0)
+        if len(cells) > 1:
+            nodes = cell_centres(shape[0], mesh)
+            bends = np.einsum("ij,jk->ik", spline_bends(nodes), cells)
+            k, *weights = spline_places(shape[0], nodes)
+            a, b, bend_a, bend_b = (one[:, None] for one in weights)
+            self._rows = a * cells[k] + b * cells[k + 1] + bend_a * bends[k] + bend_b * bends[k + 1]
 
     @classmethod
     def measured(
@@ -114,7 +121,7 @@ class RemainingSky:
         """Measure it; see `kira.extraction.background.remaining_sky`."""
         rows, columns = pixels.shape
         shape = (rows - 1) // mesh + 1, columns
-        sums, free = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+        sums, free = np.zeros(shape), np.zeros(shape, dtype=np.int32)
         owner = np.ascontiguousarray(segments, dtype=np.int32)
         free_sums(image(pixels), owner, mask_bytes(mask), image(rms), mesh, growth, sums, free)
         edges = np.arange(0, columns, mesh)
@@ -135,6 +142,6 @@ class RemainingSky:
             return
         nodes = cell_centres(self._columns, self._mesh)
         below, *weights = spline_places(self._columns, nodes)
-        bends = np.ascontiguousarray(self._rows @ spline_bends(nodes).T, dtype=np.float32)
+        bends = np.einsum("yk,jk->yj", self._rows, spline_bends(nodes)).astype(np.float32)
         single = [np.ascontiguousarray(one, dtype=np.float32) for one in weights]
         _subtract(pixels, np.ascontiguousarray(self._rows, dtype=np.float32), bends, below, *single)

@@ -67,6 +67,87 @@ def _step(pixels: Any, mask: Any, x: Any, y: Any, sigma: Any, shares: Any, squar
     return weighted, along_x, along_y, flag
 
 
+@kernel()
+def _any_masked(mask: Any, x: Any, y: Any, r: Any) -> Any:
+    """Whether there is a masked pixel in the box of a circle."""
+    if mask.size == 0:
+        return False
+    xmin, xmax, ymin, ymax, _ = extent(x, y, r, r, mask.shape[1], mask.shape[0])
+    for iy in range(ymin, ymax):
+        row = mask[iy, xmin:xmax]
+        found = np.uint8(0)
+        for k in range(len(row)):
+            found |= row[k]
+        if found > 0:
+            return True
+    return False
+
+
+@kernel()
+def _row_sums(row: Any, gauss: Any, offsets: Any) -> Any:
+    """Sum of the products of pixels and weights, and of pixels and weights times offsets; four sums side by side."""
+    s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = 0.0
+    n = len(row)
+    for k in range(0, n - 3, 4):
+        p0, p1, p2, p3 = row[k], row[k + 1], row[k + 2], row[k + 3]
+        s0, s1, s2, s3 = s0 + p0 * gauss[k], s1 + p1 * gauss[k + 1], s2 + p2 * gauss[k + 2], s3 + p3 * gauss[k + 3]
+        t0, t1 = t0 + p0 * offsets[k], t1 + p1 * offsets[k + 1]
+        t2, t3 = t2 + p2 * offsets[k + 2], t3 + p3 * offsets[k + 3]
+    for k in range(n // 4 * 4, n):
+        s0 += row[k] * gauss[k]
+        t0 += row[k] * offsets[k]
+    return (s0 + s1) + (s2 + s3), (t0 + t1) + (t2 + t3)
+
+
+@kernel()
+def _clear_step(pixels: Any, x: Any, y: Any, sigma: Any, shares: Any, squares: Any, gauss: Any, offsets: Any) -> Any:
+    """`_step` where no pixel is masked: a row's inner pixels are summed at once, for the window is a product."""
+    height, width = pixels.shape
+    r = _REACH * sigma
+    r2 = r * r
+    inner, outer = annulus(r, ANNULUS)
+    scale = -1.0 / (2.0 * sigma * sigma)
+    xmin, xmax, ymin, ymax, flag = extent(x, y, r, r, width, height)
+    weighted = along_x = along_y = 0.0
+    for k in range(xmax - xmin):
+        dx = xmin + k - x
+        gauss[k] = math.exp(scale * dx * dx)
+        offsets[k] = gauss[k] * dx
+    for iy in range(ymin, ymax):
+        dy = iy - y
+        row = pixels[iy, xmin:xmax]
+        # Surely inner pixels are from begin to end, surely outer ones before first and after last: rounding is far
+        # less than the margins.
+        begin = end = max(min(int(x) - xmin, len(row)), 0)
+        room = inner - dy * dy
+        if room > 1.0:
+            half = math.sqrt(room) - 1e-6
+            begin = max(min(int(math.ceil(x - half)) - xmin, len(row)), 0)
+            end = max(min(int(math.floor(x + half)) + 1 - xmin, len(row)), begin)
+        room = outer - dy * dy
+        if room <= 0.0:
+            continue
+        half = math.sqrt(room) + 1e-6
+        first = max(min(int(math.ceil(x - half)) - xmin, begin), 0)
+        last = min(max(int(math.floor(x + half)) + 1 - xmin, end), len(row))
+        light, light_x = _row_sums(row[begin:end], gauss[begin:end], offsets[begin:end])
+        for k in range(first, last - (end - begin)):
+            k += (end - begin) * (k >= begin)
+            dx = xmin + k - x
+            distance = dx * dx + dy * dy
+            if distance < outer:
+                value = np.float64(row[k])
+                if distance > inner:
+                    value *= shares[circle_count(dx, dy, r2, _SUBPIX, squares)]
+                light += value * gauss[k]
+                light_x += value * offsets[k]
+        gauss_y = math.exp(scale * dy * dy)
+        weighted += gauss_y * light
+        along_x += gauss_y * light_x
+        along_y += gauss_y * dy * light
+    return weighted, along_x, along_y, flag
+
+
 @kernel(types.void(IMAGE, MASK, COLUMN, COLUMN, COLUMN, OUT_COLUMN, OUT_COLUMN, FLAGS))
 def windowed_positions(
     pixels: Any, mask: Any, x0: Any, y0: Any, sigma: Any, x_win: Any, y_win: Any, flags: Any
@@ -84,7 +165,7 @@ def windowed_positions(
     flags : numpy.ndarray of int32, shape (n,)
         The three are written; NaN and NOT_MEASURED where a place is no number.
     """
-    gauss = np.zeros(pixels.shape[1] + 1)
+    gauss, offsets = np.zeros(pixels.shape[1] + 1), np.zeros(pixels.shape[1] + 1)
     shares, squares = np.zeros(_SUBPIX * _SUBPIX + 1), np.zeros(_SUBPIX)
     fill_shares(shares, _SUBPIX)
     for i in range(len(x0)):
@@ -93,7 +174,10 @@ def windowed_positions(
             x_win[i], y_win[i], flags[i] = math.nan, math.nan, NOT_MEASURED
             continue
         for _ in range(_MOST_STEPS):
-            weighted, dx, dy, bits = _step(pixels, mask, x, y, sigma[i], shares, squares, gauss)
+            if _any_masked(mask, x, y, _REACH * sigma[i]):
+                weighted, dx, dy, bits = _step(pixels, mask, x, y, sigma[i], shares, squares, gauss)
+            else:
+                weighted, dx, dy, bits = _clear_step(pixels, x, y, sigma[i], shares, squares, gauss, offsets)
             flag |= bits
             if not weighted > 0.0:
                 break
