@@ -15,8 +15,9 @@ from kira.extraction.fast.arrays import (
 )  # fmt: skip
 from kira.extraction.fast.extent import (
     ALL_MASKED, ANNULUS, HAS_MASKED, NON_POSITIVE, NOT_MEASURED, annulus, ellipse_coefficients, ellipse_extent, extent,
-    fill_shares,
+    fill_shares, line_ranges,
 )  # fmt: skip
+from kira.extraction.fast.coverage import circle_count, fill_squares, lanes
 from kira.extraction.fast.overlap import circle_overlap
 
 _LEAST = np.float32(-1e30)
@@ -24,47 +25,9 @@ _LEAST = np.float32(-1e30)
 
 
 @kernel()
-def circle_count(dx: Any, dy: Any, r2: Any, subpix: Any, squares: Any) -> Any:
-    """Count the sub-pixels of a pixel whose centres are in a circle.
-
-    Parameters
-    ----------
-    dx, dy : float
-        From the circle's centre to the pixel's.
-    r2 : float
-        Radius squared.
-    subpix : int
-    squares : numpy.ndarray of float64, shape (subpix,)
-        Is written over.
-    """
-    scale = 1.0 / subpix
-    offset = 0.5 * (scale - 1.0)
-    # Sub-pixels are -offset from the centre at most: near the edge, but not crossed by it, goes without counting. The
-    # margin is many times what rounding could change.
-    far_x, far_y = abs(dx) - offset, abs(dy) - offset
-    if far_x * far_x + far_y * far_y < r2 * (1.0 - 1e-12):
-        return subpix * subpix
-    near_x, near_y = max(abs(dx) + offset, 0.0), max(abs(dy) + offset, 0.0)
-    if near_x * near_x + near_y * near_y > r2 * (1.0 + 1e-12):
-        return 0
-    dx1 = dx + offset
-    for k in range(subpix):
-        squares[k] = dx1 * dx1
-        dx1 += scale
-    count = 0
-    dy1 = dy + offset
-    for _ in range(subpix):
-        dy2 = dy1 * dy1
-        for k in range(subpix):
-            count += squares[k] + dy2 < r2
-        dy1 += scale
-    return count
-
-
-@kernel()
-def _circle(pixels: Any, noise: Any, variance: Any, mask: Any, x: Any, y: Any, r: Any, shares: Any, squares: Any) -> Any:
+def _circle(pixels: Any, noise: Any, variance: Any, mask: Any, x: Any, y: Any, r: Any, fine: Any) -> Any:
     height, width = pixels.shape
-    subpix = len(squares)
+    subpix, shares, squares_x, squares_y, start_x, start_y = fine
     r2 = r * r
     inner, outer = annulus(r, ANNULUS)
     xmin, xmax, ymin, ymax, flag = extent(x, y, r, r, width, height)
@@ -72,25 +35,41 @@ def _circle(pixels: Any, noise: Any, variance: Any, mask: Any, x: Any, y: Any, r
     light = light_variance = area = masked_area = 0.0
     for iy in range(ymin, ymax):
         dy = iy - y
-        for ix in range(xmin, xmax):
-            dx = ix - x
-            distance = dx * dx + dy * dy
-            if distance < outer:
-                overlap = 1.0
-                if distance > inner:
-                    if subpix > 0:
-                        overlap = shares[circle_count(dx, dy, r2, subpix, squares)]
-                    else:
-                        overlap = circle_overlap(dx - 0.5, dy - 0.5, dx + 0.5, dy + 0.5, r)
-                if masked and mask[iy, ix] > 0:
-                    flag |= HAS_MASKED
-                    masked_area += overlap
+        first, begin, end, last = line_ranges(x, dy * dy, inner, outer, xmin, xmax)
+        for part in range(3):
+            if part == 1 and not masked:
+                row = pixels[iy, begin:end]
+                for k in range(len(row)):
+                    light += row[k]
+                if mapped:
+                    spread = noise[iy, begin:end]
+                    for k in range(len(spread)):
+                        light_variance += spread[k] * spread[k]
                 else:
-                    if mapped:
-                        variance = noise[iy, ix] * noise[iy, ix]
-                    light += pixels[iy, ix] * overlap
-                    light_variance += variance * overlap
-                area += overlap
+                    for _ in range(begin, end):
+                        light_variance += variance
+                continue
+            start, stop = (first, begin) if part == 0 else (begin, end) if part == 1 else (end, last)
+            for ix in range(start, stop):
+                dx = ix - x
+                distance = dx * dx + dy * dy
+                if distance < outer:
+                    overlap = 1.0
+                    if distance > inner:
+                        if subpix > 0:
+                            across, along = squares_x[ix - start_x], squares_y[iy - start_y]
+                            overlap = shares[circle_count(dx, dy, r2, subpix, across, along)]
+                        else:
+                            overlap = circle_overlap(dx - 0.5, dy - 0.5, dx + 0.5, dy + 0.5, r)
+                    if masked and mask[iy, ix] > 0:
+                        flag |= HAS_MASKED
+                        masked_area += overlap
+                    else:
+                        if mapped:
+                            variance = noise[iy, ix] * noise[iy, ix]
+                        light += pixels[iy, ix] * overlap
+                        light_variance += variance * overlap
+                    area += overlap
     if masked:
         factor = area / (area - masked_area)
         light *= factor
@@ -122,15 +101,25 @@ def sum_circles(
     flags : numpy.ndarray of int32, shape (n, m)
         The three are written; NaN and NOT_MEASURED where a place or radius is no number.
     """
-    shares, squares = np.zeros(subpix * subpix + 1), np.zeros(subpix)
+    height, width = pixels.shape
+    largest = 0.0
+    for r in radii:
+        largest = max(largest, r) if math.isfinite(r) else largest
+    shares = np.zeros(subpix * subpix + 1)
+    squares_x, squares_y = np.zeros((width, lanes(subpix))), np.zeros((height, lanes(subpix)))
     if subpix > 0:
         fill_shares(shares, subpix)
     for i in range(len(x)):
+        start_x, end_x, start_y, end_y, _ = extent(x[i], y[i], largest, largest, width, height)
+        if subpix > 0:
+            fill_squares(squares_x, start_x, end_x, x[i], subpix)
+            fill_squares(squares_y, start_y, end_y, y[i], subpix)
+        fine = (subpix, shares, squares_x, squares_y, start_x, start_y)
         for k in range(len(radii)):
             r = radii[k]
             if math.isfinite(x[i]) and math.isfinite(y[i]) and math.isfinite(r) and r >= 0.0:
                 flux[i, k], error[i, k], flags[i, k] = _circle(
-                    pixels, noise, variance, mask, x[i], y[i], r, shares, squares
+                    pixels, noise, variance, mask, x[i], y[i], r, fine
                 )
             else:
                 flux[i, k], error[i, k], flags[i, k] = math.nan, math.nan, NOT_MEASURED

@@ -83,3 +83,35 @@ def fill_shares(shares: Any, subpix: Any) -> Any:
     shares[0] = 0.0
     for k in range(subpix * subpix):
         shares[k + 1] = shares[k] + scale * scale
+
+
+@kernel()
+def line_ranges(x: Any, dy2: Any, inner: Any, outer: Any, xmin: Any, xmax: Any) -> Any:
+    """Parts of a line of pixels in a circle's box.
+
+    Parameters
+    ----------
+    x : float
+        Column of the centre.
+    dy2 : float
+        Squared distance of the line from it.
+    inner, outer : float
+        Of `annulus`.
+    xmin, xmax : int
+        The box.
+
+    Returns
+    -------
+    first, begin, end, last : int
+        All pixels from `begin` to before `end` are surely inside, all before `first` and from `last` on surely outside:
+        rounding is far less than the margins.
+    """
+    if outer - dy2 <= 0.0:
+        return xmin, xmin, xmin, xmin
+    half = math.sqrt(outer - dy2) + 1e-6
+    first = max(truncated(math.ceil(x - half), xmax), xmin)
+    last = max(min(truncated(math.floor(x + half), xmax) + 1, xmax), first)
+    half = math.sqrt(max(inner - dy2, 0.0)) - 1e-6
+    begin = min(max(truncated(math.ceil(x - half), xmax), first), last)
+    end = min(max(truncated(math.floor(x + half), xmax) + 1, begin), last)
+    return first, begin, end, last

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from kira.extraction.fast.apertures import circle_count
 from kira.extraction.fast.arrays import COLUMN, FLAGS, IMAGE, MASK, OUT_COLUMN, OUT_TABLE, kernel
-from kira.extraction.fast.extent import ANNULUS, HAS_MASKED, NOT_MEASURED, annulus, extent, fill_shares
+from kira.extraction.fast.coverage import circle_count, fill_squares, lanes
+from kira.extraction.fast.extent import ANNULUS, HAS_MASKED, NOT_MEASURED, annulus, extent, fill_shares, line_ranges
 
 _MOST_STEPS = 16
 _REACH = 4.0
@@ -30,6 +30,8 @@ def _step(pixels: Any, mask: Any, x: Any, y: Any, sigma: Any, shares: Any, squar
     scale = -1.0 / (2.0 * sigma * sigma)
     xmin, xmax, ymin, ymax, flag = extent(x, y, r, r, width, height)
     masked = mask.size > 0
+    squares_x, squares_y = squares
+    fill_squares(squares_x, xmin, xmax, x, _SUBPIX)
     light = weighted = along_x = along_y = 0.0
     area = masked_area = masked_weight = masked_x = masked_y = 0.0
     for ix in range(xmin, xmax):
@@ -37,13 +39,14 @@ def _step(pixels: Any, mask: Any, x: Any, y: Any, sigma: Any, shares: Any, squar
     for iy in range(ymin, ymax):
         dy = iy - y
         gauss_y = math.exp(scale * dy * dy)
+        fill_squares(squares_y, iy, iy + 1, y, _SUBPIX)
         for ix in range(xmin, xmax):
             dx = ix - x
             distance = dx * dx + dy * dy
             if distance < outer:
                 overlap = 1.0
                 if distance > inner:
-                    overlap = shares[circle_count(dx, dy, r2, _SUBPIX, squares)]
+                    overlap = shares[circle_count(dx, dy, r2, _SUBPIX, squares_x[ix - xmin], squares_y[0])]
                 weight = gauss_y * gauss[ix - xmin]
                 if masked and mask[iy, ix] > 0:
                     flag |= HAS_MASKED
@@ -108,6 +111,8 @@ def _clear_step(pixels: Any, x: Any, y: Any, sigma: Any, shares: Any, squares: A
     inner, outer = annulus(r, ANNULUS)
     scale = -1.0 / (2.0 * sigma * sigma)
     xmin, xmax, ymin, ymax, flag = extent(x, y, r, r, width, height)
+    squares_x, squares_y = squares
+    fill_squares(squares_x, xmin, xmax, x, _SUBPIX)
     weighted = along_x = along_y = 0.0
     for k in range(xmax - xmin):
         dx = xmin + k - x
@@ -116,20 +121,9 @@ def _clear_step(pixels: Any, x: Any, y: Any, sigma: Any, shares: Any, squares: A
     for iy in range(ymin, ymax):
         dy = iy - y
         row = pixels[iy, xmin:xmax]
-        # Surely inner pixels are from begin to end, surely outer ones before first and after last: rounding is far
-        # less than the margins.
-        begin = end = max(min(int(x) - xmin, len(row)), 0)
-        room = inner - dy * dy
-        if room > 1.0:
-            half = math.sqrt(room) - 1e-6
-            begin = max(min(int(math.ceil(x - half)) - xmin, len(row)), 0)
-            end = max(min(int(math.floor(x + half)) + 1 - xmin, len(row)), begin)
-        room = outer - dy * dy
-        if room <= 0.0:
-            continue
-        half = math.sqrt(room) + 1e-6
-        first = max(min(int(math.ceil(x - half)) - xmin, begin), 0)
-        last = min(max(int(math.floor(x + half)) + 1 - xmin, end), len(row))
+        first, begin, end, last = line_ranges(x, dy * dy, inner, outer, xmin, xmax)
+        first, begin, end, last = first - xmin, begin - xmin, end - xmin, last - xmin
+        fill_squares(squares_y, iy, iy + 1, y, _SUBPIX)
         light, light_x = _row_sums(row[begin:end], gauss[begin:end], offsets[begin:end])
         for k in range(first, last - (end - begin)):
             k += (end - begin) * (k >= begin)
@@ -138,7 +132,7 @@ def _clear_step(pixels: Any, x: Any, y: Any, sigma: Any, shares: Any, squares: A
             if distance < outer:
                 value = np.float64(row[k])
                 if distance > inner:
-                    value *= shares[circle_count(dx, dy, r2, _SUBPIX, squares)]
+                    value *= shares[circle_count(dx, dy, r2, _SUBPIX, squares_x[k], squares_y[0])]
                 light += value * gauss[k]
                 light_x += value * offsets[k]
         gauss_y = math.exp(scale * dy * dy)
@@ -166,7 +160,8 @@ def windowed_positions(
         The three are written; NaN and NOT_MEASURED where a place is no number.
     """
     gauss, offsets = np.zeros(pixels.shape[1] + 1), np.zeros(pixels.shape[1] + 1)
-    shares, squares = np.zeros(_SUBPIX * _SUBPIX + 1), np.zeros(_SUBPIX)
+    shares = np.zeros(_SUBPIX * _SUBPIX + 1)
+    squares = (np.zeros((pixels.shape[1], lanes(_SUBPIX))), np.zeros((1, lanes(_SUBPIX))))
     fill_shares(shares, _SUBPIX)
     for i in range(len(x0)):
         x, y, flag = x0[i], y0[i], 0
