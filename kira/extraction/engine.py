@@ -100,9 +100,7 @@ class Engine(Protocol):
     ) -> tuple[Floats, Floats, Flags]:
         """Windowed positions."""
 
-    def window_sums(
-        self, pixels: Image, noise: Image, x: Floats, y: Floats, sigma: Floats, valid: Bools
-    ) -> Floats:
+    def window_sums(self, pixels: Image, noise: Image, x: Floats, y: Floats, sigma: Floats, valid: Bools) -> Floats:
         """Sums over Gaussian windows, shape (4, n) (`kira.extraction.windowed.window_sums`)."""
 
     def isophotal_errors(

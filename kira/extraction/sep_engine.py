@@ -92,9 +92,7 @@ class SepEngine:
         self, pixels: Image, segments: Segments, mask: Bools | None, rms: Image, profile: SurveyProfile
     ) -> Sky:
         """See `Engine`."""
-        sky = remaining_sky(
-            pixels, segments, mask, rms, profile.mesh, profile.mesh_filter, profile.background_growth
-        )
+        sky = remaining_sky(pixels, segments, mask, rms, profile.mesh, profile.mesh_filter, profile.background_growth)
         pixels -= sky
         return SepSky(sky)
 
@@ -134,9 +132,7 @@ class SepEngine:
         self, pixels: Image, mask: Bools | None, x: Floats, y: Floats, reach: Floats, fractions: Floats, flux: Floats
     ) -> tuple[Floats, Flags]:
         """See `Engine`."""
-        radii, flags = sep.flux_radius(
-            pixels, x, y, reach, fractions, normflux=flux, mask=mask, subpix=_GROWTH_SUBPIX
-        )
+        radii, flags = sep.flux_radius(pixels, x, y, reach, fractions, normflux=flux, mask=mask, subpix=_GROWTH_SUBPIX)
         return radii, flags
 
     def windowed(

@@ -77,7 +77,9 @@ def _circle(pixels: Any, noise: Any, variance: Any, mask: Any, x: Any, y: Any, r
     return light, math.sqrt(light_variance), flag
 
 
-@kernel(types.void(IMAGE, IMAGE, types.float32, MASK, COLUMN, COLUMN, COLUMN, types.int64, OUT_TABLE, OUT_TABLE, FLAG_TABLE))
+@kernel(
+    types.void(IMAGE, IMAGE, types.float32, MASK, COLUMN, COLUMN, COLUMN, types.int64, OUT_TABLE, OUT_TABLE, FLAG_TABLE)
+)
 def sum_circles(
     pixels: Any, noise: Any, variance: Any, mask: Any, x: Any, y: Any, radii: Any, subpix: Any,
     flux: Any, error: Any, flags: Any,
@@ -118,9 +120,7 @@ def sum_circles(
         for k in range(len(radii)):
             r = radii[k]
             if math.isfinite(x[i]) and math.isfinite(y[i]) and math.isfinite(r) and r >= 0.0:
-                flux[i, k], error[i, k], flags[i, k] = _circle(
-                    pixels, noise, variance, mask, x[i], y[i], r, fine
-                )
+                flux[i, k], error[i, k], flags[i, k] = _circle(pixels, noise, variance, mask, x[i], y[i], r, fine)
             else:
                 flux[i, k], error[i, k], flags[i, k] = math.nan, math.nan, NOT_MEASURED
 

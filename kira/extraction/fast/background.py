@@ -49,13 +49,14 @@ class Background:
     def subtracted(self, data: Image) -> Image:
         """Return data without the background."""
         result: Image = np.empty(self._shape, dtype=np.float32)
-        spline.subtract_map(
-            image(data), self._level, self._level_bends, self._width, self._along, self._below, result
-        )
+        spline.subtract_map(image(data), self._level, self._level_bends, self._width, self._along, self._below, result)
         return result
 
     def at(self, rows: _Indices, columns: _Indices) -> npt.NDArray[np.float32]:
         """Return the background of single pixels within the image."""
+        height, width = self._shape
+        if not ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)).all():
+            raise IndexError("a place is not in the image")
         values = np.zeros(len(rows), dtype=np.float32)
         rows, columns = np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(columns, np.int64)
         spline.map_at(self._level, self._level_bends, self._width, self._along, self._below, rows, columns, values)

@@ -86,9 +86,7 @@ class FastEngine:
         n = len(scale)
         flux, error, flags = np.empty(n), np.empty(n), np.empty(n, dtype=np.int32)
         places = [*map(column, shape), column(scale)]
-        apertures.sum_ellipses(
-            image(pixels), *_variance(noise), mask_bytes(mask), *places, subpix, flux, error, flags
-        )
+        apertures.sum_ellipses(image(pixels), *_variance(noise), mask_bytes(mask), *places, subpix, flux, error, flags)
         return flux, error, flags
 
     def sum_circles(
@@ -98,9 +96,7 @@ class FastEngine:
         n = len(x), len(radii)
         flux, error, flags = np.empty(n), np.empty(n), np.empty(n, dtype=np.int32)
         places = column(x), column(y), column(radii)
-        apertures.sum_circles(
-            image(pixels), *_variance(noise), mask_bytes(mask), *places, subpix, flux, error, flags
-        )
+        apertures.sum_circles(image(pixels), *_variance(noise), mask_bytes(mask), *places, subpix, flux, error, flags)
         return flux, error, flags
 
     def light_radii(
@@ -176,8 +172,8 @@ def _marked(data: Image, mask: Bools | None, noise: Image | None) -> Bools | Non
 def _known_noise(frame: Frame) -> Image | None:
     """Return `Frame.noise`, without the temporary arrays that it takes."""
     data, gain, dark = frame.data, frame.gain, frame.dark_variance
-    if frame.noise_source == "none":
-        return None
+    if frame.noise_source == "none" or "noise" in vars(frame):  # nothing to compute, or done
+        return frame.noise
     noise = np.empty(data.shape, dtype=np.float32)
     per_gain = np.float32(1.0 / gain)
     if frame.calibration != "frame":

@@ -262,7 +262,5 @@ def cell_statistics(
             scale = _F(2 * _HALF_RANGE * sigma / levels) if sigma > 0.0 else _F(1.0)
             cell = (levels, _F(mean - _HALF_RANGE * sigma), scale)
             histogram[: levels + 1] = 0
-            found = _histogram(
-                rows, hidden, masked, m * width, min((m + 1) * width, columns), cell, histogram, bins
-            )
+            found = _histogram(rows, hidden, masked, m * width, min((m + 1) * width, columns), cell, histogram, bins)
             level[j, m], noise[j, m] = _mode(histogram, found, cell, np.float64(_F(mean)))

@@ -69,9 +69,7 @@ def mark_touched(segments: Any, marked: Any, found: Any) -> None:
 
 
 @kernel(types.void(SEGMENTS, COLUMN, COLUMN, COLUMN, COLUMN, COLUMN, COLUMN, OUT_COLUMN))
-def owned_inside(
-    segments: Any, x: Any, y: Any, a: Any, b: Any, theta: Any, r: Any, number: Any
-) -> None:
+def owned_inside(segments: Any, x: Any, y: Any, a: Any, b: Any, theta: Any, r: Any, number: Any) -> None:
     """Count the pixels of any source whose centres are in ellipses: `sep.sum_ellipse` of 1 and 0, subpix 1."""
     height, width = segments.shape
     for i in range(len(x)):

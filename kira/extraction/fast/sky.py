@@ -35,9 +35,7 @@ def _count_sources(segments: Any, y: Any, growth: Any, sign: Any, number: Any) -
 
 
 @kernel(types.void(IMAGE, SEGMENTS, MASK, IMAGE, types.int64, types.int64, OUT_TABLE, types.int32[:, ::1]))
-def free_sums(
-    pixels: Any, segments: Any, mask: Any, rms: Any, mesh: Any, growth: Any, sums: Any, free: Any
-) -> None:
+def free_sums(pixels: Any, segments: Any, mask: Any, rms: Any, mesh: Any, growth: Any, sums: Any, free: Any) -> None:
     """Sum the pixels of each column of a row of cells that are far from sources and not too far from 0.
 
     Parameters
@@ -77,9 +75,7 @@ def free_sums(
 
 
 @kernel(types.void(OUT_IMAGE, IMAGE, IMAGE, INDICES, ROW, ROW, ROW, ROW))
-def _subtract(
-    pixels: Any, nodes: Any, bends: Any, below: Any, a: Any, b: Any, bend_a: Any, bend_b: Any
-) -> None:
+def _subtract(pixels: Any, nodes: Any, bends: Any, below: Any, a: Any, b: Any, bend_a: Any, bend_b: Any) -> None:
     """Subtract splines through nodes, and their second derivatives, of each row (shape (rows, m)) in place."""
     line = np.zeros(pixels.shape[1], dtype=_F)
     for y in range(pixels.shape[0]):

@@ -176,9 +176,7 @@ def fill_line(nodes: Any, bends: Any, along: Any, below: Any, line: Any) -> None
 
 
 @kernel(types.void(IMAGE, IMAGE, types.int64, ROW, INDICES, types.float32, OUT_IMAGE))
-def fill_map(
-    cells: Any, bends: Any, mesh: Any, along: Any, below: Any, instead: Any, result: Any
-) -> None:
+def fill_map(cells: Any, bends: Any, mesh: Any, along: Any, below: Any, instead: Any, result: Any) -> None:
     """Spline through a mesh at every pixel.
 
     Parameters
@@ -205,9 +203,7 @@ def fill_map(
 
 
 @kernel(types.void(IMAGE, IMAGE, IMAGE, types.int64, ROW, INDICES, OUT_IMAGE))
-def subtract_map(
-    data: Any, cells: Any, bends: Any, mesh: Any, along: Any, below: Any, result: Any
-) -> None:
+def subtract_map(data: Any, cells: Any, bends: Any, mesh: Any, along: Any, below: Any, result: Any) -> None:
     """Subtract the spline through a mesh from data of shape (rows, columns); parameters as for `fill_map`."""
     nodes, node_bends, work = np.zeros(cells.shape[1], _F), np.zeros(cells.shape[1], _F), np.zeros(cells.shape[1], _F)
     line = np.zeros(data.shape[1], dtype=_F)
@@ -220,9 +216,7 @@ def subtract_map(
 
 
 @kernel(types.void(IMAGE, IMAGE, types.int64, ROW, INDICES, INDICES, INDICES, OUT_ROW))
-def map_at(
-    cells: Any, bends: Any, mesh: Any, along: Any, below: Any, rows: Any, columns: Any, values: Any
-) -> None:
+def map_at(cells: Any, bends: Any, mesh: Any, along: Any, below: Any, rows: Any, columns: Any, values: Any) -> None:
     """Spline through a mesh at n pixels, `rows` and `columns` of shape (n,); `values` are written."""
     nodes, node_bends, work = np.zeros(cells.shape[1], _F), np.zeros(cells.shape[1], _F), np.zeros(cells.shape[1], _F)
     one = np.zeros(1, dtype=_F)
