@@ -163,8 +163,7 @@ def spline_bends(nodes: Floats) -> Floats:
         before, after = gap[i - 1], gap[i]
         left[i, i - 1 : i + 2] = before, 2 * (before + after), after
         right[i, i - 1 : i + 2] = 6 / before, -6 / before - 6 / after, 6 / after
-    bends: Floats = np.linalg.solve(left, right)
-    return bends
+    return np.linalg.solve(left, right).astype(np.float64, copy=False)
 
 
 def spline_places(n: int, nodes: Floats) -> tuple[npt.NDArray[np.int64], Floats, Floats, Floats, Floats]:

@@ -42,7 +42,7 @@ class Background(Protocol):
 class Sky(Protocol):
     """The second pass of the background."""
 
-    def at(self, rows: Indices, columns: Indices) -> Floats:
+    def at(self, rows: Indices, columns: Indices) -> npt.NDArray[np.float32]:
         """Return what it adds to the first, at single pixels."""
 
 

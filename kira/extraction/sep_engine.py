@@ -55,9 +55,9 @@ class SepSky:
     def __init__(self, sky: Image) -> None:
         self._sky = sky
 
-    def at(self, rows: Indices, columns: Indices) -> Floats:
+    def at(self, rows: Indices, columns: Indices) -> npt.NDArray[np.float32]:
         """See `Sky`."""
-        values: Floats = self._sky[rows, columns]
+        values: npt.NDArray[np.float32] = self._sky[rows, columns]
         return values
 
 

@@ -15,8 +15,8 @@ from real_frames import COUNTS, full_frame
 from kira.extraction import SurveyProfile
 from kira.extraction.background import remaining_sky
 from kira.extraction.detection import detect, quantum, subtract_background
-from kira.extraction.sep_engine import SepEngine
 from kira.extraction.noise import pixel_noise, unusable
+from kira.extraction.sep_engine import SepEngine
 from kira.frames import Frame
 
 Floats = npt.NDArray[np.float64]

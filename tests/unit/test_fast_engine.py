@@ -131,5 +131,5 @@ def test_a_profile_says_which(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("")
     assert Profile.load(tmp_path / "mine.toml").engine == DEFAULT_ENGINE
     (tmp_path / "mine.toml").write_text("engine = 'slow'")
-    with pytest.raises(InvalidInput, match="engine: 'slow' is not sep or fast."):
+    with pytest.raises(InvalidInput, match=r"engine: 'slow' is not sep or fast\."):
         Profile.load(tmp_path / "mine.toml")

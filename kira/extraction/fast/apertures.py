@@ -11,13 +11,29 @@ import numpy as np
 from numba import types
 
 from kira.extraction.fast.arrays import (
-    COLUMN, FLAG_TABLE, FLAGS, IMAGE, MASK, OUT_COLUMN, OUT_TABLE, kernel,
-)  # fmt: skip
-from kira.extraction.fast.extent import (
-    ALL_MASKED, ANNULUS, HAS_MASKED, NON_POSITIVE, NOT_MEASURED, annulus, ellipse_coefficients, ellipse_extent, extent,
-    fill_shares, line_ranges,
+    COLUMN,
+    FLAG_TABLE,
+    FLAGS,
+    IMAGE,
+    MASK,
+    OUT_COLUMN,
+    OUT_TABLE,
+    kernel,
 )  # fmt: skip
 from kira.extraction.fast.coverage import circle_count, fill_squares, lanes
+from kira.extraction.fast.extent import (
+    ALL_MASKED,
+    ANNULUS,
+    HAS_MASKED,
+    NON_POSITIVE,
+    NOT_MEASURED,
+    annulus,
+    ellipse_coefficients,
+    ellipse_extent,
+    extent,
+    fill_shares,
+    line_ranges,
+)  # fmt: skip
 from kira.extraction.fast.overlap import circle_overlap
 
 _LEAST = np.float32(-1e30)

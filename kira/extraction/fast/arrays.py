@@ -1,6 +1,7 @@
 """Types of what the kernels take, and how arrays become them: one layout each, so that no kernel is compiled twice."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -9,6 +10,8 @@ from numba import types
 
 from kira.extraction.measuring import Bools, Floats
 from kira.extraction.noise import Image
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -31,10 +34,11 @@ NO_IMAGE = np.zeros((0, 0), dtype=np.float32)
 """What kernels are given where one number stands for all pixels."""
 
 
-def kernel(signature: Any = None, **options: Any) -> Any:
+def kernel(signature: Any = None) -> Callable[[_F], _F]:
     """Compile as all kernels are: kept on disk, without the interpreter's lock, and dividing by 0 as C does."""
     given = [] if signature is None else [signature]
-    return numba.njit(*given, cache=True, nogil=True, error_model="numpy", **options)
+    compiled: Callable[[_F], _F] = numba.njit(*given, cache=True, nogil=True, error_model="numpy")
+    return compiled
 
 
 def image(values: npt.NDArray[Any]) -> Image:

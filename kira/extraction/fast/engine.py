@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from kira.extraction.buffers import Buffers
 from kira.extraction.detection import detect
-from kira.extraction.engine import Indices, Segments, Shape
-from kira.extraction.fast import apertures, growth, ownership, pixels as frames, windows  # noqa: I001
+from kira.extraction.engine import Segments, Shape
+from kira.extraction.fast import apertures, growth, ownership, windows
+from kira.extraction.fast import pixels as frames
 from kira.extraction.fast.arrays import NO_IMAGE, NO_MASK, column, image, mask_bytes
 from kira.extraction.fast.background import Background
 from kira.extraction.fast.sky import RemainingSky
@@ -76,7 +77,8 @@ class FastEngine:
     def kron_radius(self, pixels: Image, mask: Bools | None, shape: Shape, reach: float) -> tuple[Floats, Flags]:
         """See `Engine`."""
         radius, flags = np.empty(len(shape[0])), np.empty(len(shape[0]), dtype=np.int32)
-        apertures.kron_radii(image(pixels), mask_bytes(mask), *map(column, shape), reach, radius, flags)
+        x, y, a, b, theta = map(column, shape)
+        apertures.kron_radii(image(pixels), mask_bytes(mask), x, y, a, b, theta, reach, radius, flags)
         return radius, flags
 
     def sum_ellipse(
@@ -85,8 +87,11 @@ class FastEngine:
         """See `Engine`."""
         n = len(scale)
         flux, error, flags = np.empty(n), np.empty(n), np.empty(n, dtype=np.int32)
-        places = [*map(column, shape), column(scale)]
-        apertures.sum_ellipses(image(pixels), *_variance(noise), mask_bytes(mask), *places, subpix, flux, error, flags)
+        everywhere, variance = _variance(noise)
+        x, y, a, b, theta, r = map(column, (*shape, scale))
+        apertures.sum_ellipses(
+            image(pixels), everywhere, variance, mask_bytes(mask), x, y, a, b, theta, r, subpix, flux, error, flags
+        )
         return flux, error, flags
 
     def sum_circles(
@@ -104,8 +109,8 @@ class FastEngine:
     ) -> tuple[Floats, Flags]:
         """See `Engine`."""
         radii, flags = np.empty((len(x), len(fractions))), np.empty(len(x), dtype=np.int32)
-        places = [column(one) for one in (x, y, reach, fractions, flux)]
-        growth.light_radii(image(pixels), mask_bytes(mask), *places, _GROWTH_SUBPIX, radii, flags)
+        x, y, reach, fractions, flux = map(column, (x, y, reach, fractions, flux))
+        growth.light_radii(image(pixels), mask_bytes(mask), x, y, reach, fractions, flux, _GROWTH_SUBPIX, radii, flags)
         return radii, flags
 
     def windowed(
@@ -146,7 +151,8 @@ class FastEngine:
     def owned_inside(self, segments: Segments, shape: Shape, scale: Floats) -> Floats:
         """See `Engine`."""
         number = np.empty(len(scale))
-        ownership.owned_inside(_owners(segments), *map(column, shape), column(scale), number)
+        x, y, a, b, theta = map(column, shape)
+        ownership.owned_inside(_owners(segments), x, y, a, b, theta, column(scale), number)
         return number
 
 

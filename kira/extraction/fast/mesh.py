@@ -79,7 +79,10 @@ def _histogram(rows: Any, hidden: Any, masked: Any, begin: Any, end: Any, cell: 
     levels, zero, scale = cell
     shift = _F(0.499999 - np.float64(zero / scale))
     top = _F(levels)
-    number = total = squares = low = 0
+    number: Any = 0
+    total: Any = 0
+    squares: Any = 0
+    low: Any = 0
     for y in range(rows.shape[0]):
         row = rows[y, begin:end]
         for x in range(len(row)):

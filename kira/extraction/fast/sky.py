@@ -7,10 +7,25 @@ import numpy.typing as npt
 from numba import types
 
 from kira.extraction.background import (
-    CLIP, LEAST_FREE, cell_centres, smoothed, spline_bends, spline_places, spline_weights,
+    CLIP,
+    LEAST_FREE,
+    cell_centres,
+    smoothed,
+    spline_bends,
+    spline_places,
+    spline_weights,
 )  # fmt: skip
 from kira.extraction.fast.arrays import (
-    IMAGE, INDICES, MASK, OUT_IMAGE, OUT_TABLE, ROW, SEGMENTS, image, kernel, mask_bytes,
+    IMAGE,
+    INDICES,
+    MASK,
+    OUT_IMAGE,
+    OUT_TABLE,
+    ROW,
+    SEGMENTS,
+    image,
+    kernel,
+    mask_bytes,
 )  # fmt: skip
 from kira.extraction.fast.spline import blend
 from kira.extraction.measuring import Bools, Floats

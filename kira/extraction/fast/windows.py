@@ -125,8 +125,8 @@ def _clear_step(pixels: Any, x: Any, y: Any, sigma: Any, shares: Any, squares: A
         first, begin, end, last = first - xmin, begin - xmin, end - xmin, last - xmin
         fill_squares(squares_y, iy, iy + 1, y, _SUBPIX)
         light, light_x = _row_sums(row[begin:end], gauss[begin:end], offsets[begin:end])
-        for k in range(first, last - (end - begin)):
-            k += (end - begin) * (k >= begin)
+        for edge in range(first, last - (end - begin)):
+            k = edge if edge < begin else edge + end - begin
             dx = xmin + k - x
             distance = dx * dx + dy * dy
             if distance < outer:
