@@ -31,6 +31,7 @@ from kira.extraction.fast.extent import (
     ellipse_coefficients,
     ellipse_extent,
     extent,
+    fetch,
     fill_shares,
     line_ranges,
 )  # fmt: skip
@@ -55,14 +56,14 @@ def _circle(pixels: Any, noise: Any, variance: Any, mask: Any, x: Any, y: Any, r
         for part in range(3):
             if part == 1 and not masked:
                 row = pixels[iy, begin:end]
-                for k in range(len(row)):
-                    light += row[k]
                 if mapped:
                     spread = noise[iy, begin:end]
-                    for k in range(len(spread)):
+                    for k in range(len(row)):
+                        light += row[k]
                         light_variance += spread[k] * spread[k]
                 else:
-                    for _ in range(begin, end):
+                    for k in range(len(row)):
+                        light += row[k]
                         light_variance += variance
                 continue
             start, stop = (first, begin) if part == 0 else (begin, end) if part == 1 else (end, last)
@@ -123,7 +124,7 @@ def sum_circles(
     largest = 0.0
     for r in radii:
         largest = max(largest, r) if math.isfinite(r) else largest
-    shares = np.zeros(subpix * subpix + 1)
+    shares, fetched = np.zeros(subpix * subpix + 1), np.zeros(1)
     squares_x, squares_y = np.zeros((width, lanes(subpix))), np.zeros((height, lanes(subpix)))
     if subpix > 0:
         fill_shares(shares, subpix)
@@ -132,6 +133,9 @@ def sum_circles(
         if subpix > 0:
             fill_squares(squares_x, start_x, end_x, x[i], subpix)
             fill_squares(squares_y, start_y, end_y, y[i], subpix)
+        fetched[0] = fetch(pixels, start_x, end_x, start_y, end_y)
+        if noise.size > 0:
+            fetched[0] = fetch(noise, start_x, end_x, start_y, end_y)
         fine = (subpix, shares, squares_x, squares_y, start_x, start_y)
         for k in range(len(radii)):
             r = radii[k]

@@ -63,14 +63,17 @@ def circle_count(dx: Any, dy: Any, r2: Any, subpix: Any, squares_x: Any, squares
     # The usual numbers of lanes are written out: of a loop whose length is known the compiler makes vectors.
     if len(squares_x) == 8:
         for j in range(subpix):
+            dy2 = squares_y[j]
             for k in range(8):
-                count += squares_x[k] + squares_y[j] < r2
+                count += squares_x[k] + dy2 < r2
     elif len(squares_x) == 12:
         for j in range(subpix):
+            dy2 = squares_y[j]
             for k in range(12):
-                count += squares_x[k] + squares_y[j] < r2
+                count += squares_x[k] + dy2 < r2
     else:
         for j in range(subpix):
+            dy2 = squares_y[j]
             for k in range(subpix):
-                count += squares_x[k] + squares_y[j] < r2
+                count += squares_x[k] + dy2 < r2
     return count

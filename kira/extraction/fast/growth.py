@@ -7,7 +7,7 @@ import numpy as np
 from numba import types
 
 from kira.extraction.fast.arrays import COLUMN, FLAGS, IMAGE, MASK, OUT_TABLE, kernel
-from kira.extraction.fast.extent import ANNULUS, HAS_MASKED, NOT_MEASURED, extent
+from kira.extraction.fast.extent import ANNULUS, HAS_MASKED, NOT_MEASURED, extent, fetch
 
 _STEPS = 64
 """Steps of the curve of growth (FLUX_RADIUS_BUFSIZE)."""
@@ -145,7 +145,7 @@ def light_radii(
         The two are written; NaN and NOT_MEASURED where a centre or radius is no number.
     """
     height, width = pixels.shape
-    curve = np.zeros(_STEPS)
+    curve, fetched = np.zeros(_STEPS), np.zeros(1)
     light, area = np.zeros((_STEPS + 1, subpix)), np.zeros((_STEPS + 1, subpix))
     masked_area = np.zeros((_STEPS + 1, subpix))
     squares, steps = np.zeros(width * subpix), np.zeros(width * subpix, dtype=np.int32)
@@ -157,6 +157,7 @@ def light_radii(
         light[:], area[:], masked_area[:] = 0.0, 0.0, 0.0
         xmin, xmax, ymin, ymax, flag = extent(x[i], y[i], r + _MARGIN, r + _MARGIN, width, height)
         box = (xmin, xmax, ymin, ymax)
+        fetched[0] = fetch(pixels, xmin, xmax, ymin, ymax)
         masked = mask.size > 0 and _any_masked(mask, x[i], y[i], r + _MARGIN, box)
         if masked:
             flag |= HAS_MASKED

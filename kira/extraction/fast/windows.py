@@ -8,7 +8,16 @@ from numba import types
 
 from kira.extraction.fast.arrays import COLUMN, FLAGS, IMAGE, MASK, OUT_COLUMN, OUT_TABLE, kernel
 from kira.extraction.fast.coverage import circle_count, fill_squares, lanes
-from kira.extraction.fast.extent import ANNULUS, HAS_MASKED, NOT_MEASURED, annulus, extent, fill_shares, line_ranges
+from kira.extraction.fast.extent import (
+    ANNULUS,
+    HAS_MASKED,
+    NOT_MEASURED,
+    annulus,
+    extent,
+    fetch,
+    fill_shares,
+    line_ranges,
+)
 
 _MOST_STEPS = 16
 _REACH = 4.0
@@ -160,7 +169,7 @@ def windowed_positions(
         The three are written; NaN and NOT_MEASURED where a place is no number.
     """
     gauss, offsets = np.zeros(pixels.shape[1] + 1), np.zeros(pixels.shape[1] + 1)
-    shares = np.zeros(_SUBPIX * _SUBPIX + 1)
+    shares, fetched = np.zeros(_SUBPIX * _SUBPIX + 1), np.zeros(1)
     squares = (np.zeros((pixels.shape[1], lanes(_SUBPIX))), np.zeros((1, lanes(_SUBPIX))))
     fill_shares(shares, _SUBPIX)
     for i in range(len(x0)):
@@ -168,6 +177,9 @@ def windowed_positions(
         if not (math.isfinite(x) and math.isfinite(y) and math.isfinite(sigma[i])):
             x_win[i], y_win[i], flags[i] = math.nan, math.nan, NOT_MEASURED
             continue
+        r = _REACH * sigma[i]
+        xmin, xmax, ymin, ymax, _ = extent(x, y, r, r, pixels.shape[1], pixels.shape[0])
+        fetched[0] = fetch(pixels, xmin, xmax, ymin, ymax)
         for _ in range(_MOST_STEPS):
             if _any_masked(mask, x, y, _REACH * sigma[i]):
                 weighted, dx, dy, bits = _step(pixels, mask, x, y, sigma[i], shares, squares, gauss)
