@@ -33,6 +33,7 @@ from kira.extraction.noise import Image
 
 _Indices = npt.NDArray[np.int64]
 _F = np.float32
+_LANE = 64
 
 
 @kernel()
@@ -41,12 +42,18 @@ def _count_sources(segments: Any, y: Any, growth: Any, sign: Any, number: Any) -
     row = segments[y]
     width = len(row)
     reach = -1  # first column that no source so far reaches
-    for x in range(width):
-        if row[x] > 0:
-            begin, end = max(x - growth, reach, 0), min(x + growth + 1, width)
-            for k in range(begin, end):
-                number[k] += sign
-            reach = max(reach, end)
+    for start in range(0, width, _LANE):
+        lane, used = row[start : start + _LANE], np.int32(0)
+        for k in range(len(lane)):
+            used |= lane[k]
+        if used == 0:
+            continue
+        for x in range(start, min(start + _LANE, width)):
+            if row[x] > 0:
+                begin, end = max(x - growth, reach, 0), min(x + growth + 1, width)
+                for k in range(begin, end):
+                    number[k] += sign
+                reach = max(reach, end)
 
 
 @kernel(types.void(IMAGE, SEGMENTS, MASK, IMAGE, types.int64, types.int64, OUT_TABLE, types.int32[:, ::1]))
@@ -66,7 +73,7 @@ def free_sums(pixels: Any, segments: Any, mask: Any, rms: Any, mesh: Any, growth
         For m rows of cells; added to. The second is how many pixels were taken.
     """
     height, width = pixels.shape
-    near = np.zeros(width, dtype=np.int32)
+    near, free_here = np.zeros(width, dtype=np.int32), np.zeros(width, dtype=np.int32)
     clip = _F(CLIP)
     for y in range(min(growth, height)):
         _count_sources(segments, y, growth, 1, near)
@@ -76,17 +83,17 @@ def free_sums(pixels: Any, segments: Any, mask: Any, rms: Any, mesh: Any, growth
         if y - growth - 1 >= 0:
             _count_sources(segments, y - growth - 1, growth, -1, near)
         row, noise, total, number = pixels[y], rms[y], sums[y // mesh], free[y // mesh]
+        # In short loops over few arrays, of which the compiler makes vectors.
+        for x in range(width):
+            free_here[x] = near[x] == 0 and abs(row[x]) < clip * noise[x]
         if mask.size > 0:
             hidden = mask[y]
             for x in range(width):
-                usable = hidden[x] == 0 and near[x] == 0 and abs(row[x]) < clip * noise[x]
-                total[x] += row[x] if usable else _F(0.0)
-                number[x] += np.int32(usable)
-        else:
-            for x in range(width):
-                usable = near[x] == 0 and abs(row[x]) < clip * noise[x]
-                total[x] += row[x] if usable else _F(0.0)
-                number[x] += np.int32(usable)
+                free_here[x] &= hidden[x] == 0
+        for x in range(width):
+            total[x] += row[x] if free_here[x] else _F(0.0)
+        for x in range(width):
+            number[x] += free_here[x]
 
 
 @kernel(types.void(OUT_IMAGE, IMAGE, IMAGE, INDICES, ROW, ROW, ROW, ROW))
