@@ -50,11 +50,23 @@ def remaining_sky(
     numpy.ndarray of float32, shape (rows, columns)
         In the unit of the pixels, to be subtracted from them.
     """
-    means = _cell_means(pixels, _covered(segments, mask, growth), rms, mesh)
-    cells = np.nan_to_num(_median_filter(means, mesh_filter), nan=0.0)
+    cells = smoothed(_cell_means(pixels, _covered(segments, mask, growth), rms, mesh), mesh_filter)
     along_y, along_x = (spline_weights(n, mesh) for n in pixels.shape)
     sky: Image = (along_y @ cells).astype(np.float32) @ along_x.T.astype(np.float32)
     return sky
+
+
+def smoothed(means: Floats, width: int) -> Floats:
+    """Median of each cell and those around it; 0, which changes nothing, where no mean is known.
+
+    Parameters
+    ----------
+    means : numpy.ndarray of float64, shape (m, n)
+        NaN where none is known.
+    width : int
+        Of the filter, cells.
+    """
+    return np.nan_to_num(_median_filter(means, width), nan=0.0)
 
 
 def _covered(segments: Segments, mask: Bools | None, growth: int) -> Bools:
@@ -123,24 +135,59 @@ def spline_weights(n: int, mesh: int) -> Floats:
     numpy.ndarray of float64, shape (n, m)
         For m cells; each row's sum is 1.
     """
-    edges = np.append(np.arange(0, n, mesh), n)
-    nodes = (edges[:-1] + edges[1:] - 1) / 2
+    nodes = cell_centres(n, mesh)
     m = len(nodes)
     if m == 1:
         return np.ones((n, 1))
+    bend = spline_bends(nodes)
+    k, a, b, bend_a, bend_b = spline_places(n, nodes)
+    weights: Floats = bend_a[:, None] * bend[k] + bend_b[:, None] * bend[k + 1]
+    weights[np.arange(n), k] += a
+    weights[np.arange(n), k + 1] += b
+    return weights
+
+
+def cell_centres(n: int, mesh: int) -> Floats:
+    """Return the middle of each cell of an axis of n pixels; the last may have fewer of them."""
+    edges = np.append(np.arange(0, n, mesh), n)
+    centres: Floats = (edges[:-1] + edges[1:] - 1) / 2
+    return centres
+
+
+def spline_bends(nodes: Floats) -> Floats:
+    """Weights of m values in the second derivatives of a natural cubic spline through them, shape (m, m)."""
+    m = len(nodes)
     # Second derivatives at the nodes follow from the values by S d = R v (natural: 0 at both ends).
     left, right, gap = np.eye(m), np.zeros((m, m)), np.diff(nodes)
     for i in range(1, m - 1):
         before, after = gap[i - 1], gap[i]
         left[i, i - 1 : i + 2] = before, 2 * (before + after), after
         right[i, i - 1 : i + 2] = 6 / before, -6 / before - 6 / after, 6 / after
-    bend = np.linalg.solve(left, right)
+    return np.linalg.solve(left, right).astype(np.float64, copy=False)
+
+
+def spline_places(n: int, nodes: Floats) -> tuple[npt.NDArray[np.int64], Floats, Floats, Floats, Floats]:
+    """Where the pixels of an axis lie between nodes.
+
+    Parameters
+    ----------
+    n : int
+        Pixels of the axis.
+    nodes : numpy.ndarray of float64, shape (m,)
+        Two at least.
+
+    Returns
+    -------
+    below : numpy.ndarray of int64, shape (n,)
+        The node below each.
+    a, b, bend_a, bend_b : numpy.ndarray of float64, shape (n,)
+        Weights of the values and second derivatives at that node and the next.
+    """
+    m = len(nodes)
+    gap = np.diff(nodes)
     x = np.clip(np.arange(n), nodes[0], nodes[-1])
     k = np.clip(np.searchsorted(nodes, x) - 1, 0, m - 2)
-    width = gap[k][:, None]
-    b = (x - nodes[k])[:, None] / width
+    width = gap[k]
+    b = (x - nodes[k]) / width
     a = 1 - b
-    weights: Floats = (a**3 - a) * width**2 / 6 * bend[k] + (b**3 - b) * width**2 / 6 * bend[k + 1]
-    weights[np.arange(n), k] += a[:, 0]
-    weights[np.arange(n), k + 1] += b[:, 0]
-    return weights
+    return k, a, b, (a**3 - a) * width**2 / 6, (b**3 - b) * width**2 / 6

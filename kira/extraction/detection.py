@@ -1,6 +1,6 @@
 """Background and detection, which the kinds of profile have in common."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,21 @@ from kira.extraction.noise import Image
 from kira.extraction.profile import Profile
 from kira.frames import Frame
 
+if TYPE_CHECKING:
+    from kira.extraction.engine import Background, Engine
+
 _PLASTIC = 1.324717957244746
 """The plastic number, root of p^3 = p + 1."""
 
 
-def subtract_background(data: Image, mask: Bools | None, profile: Profile, dither: float = 0.0) -> tuple[Any, Image]:
-    """Return SEP's background and a copy of the data without it.
+def subtract_background(
+    engine: "Engine", data: Image, mask: Bools | None, profile: Profile, dither: float = 0.0
+) -> tuple["Background", Image]:
+    """Return the background and a copy of the data without it.
 
     Parameters
     ----------
+    engine : Engine
     data : numpy.ndarray of float32, shape (rows, columns)
     mask : numpy.ndarray of bool, shape (rows, columns), or None
     profile : Profile
@@ -33,16 +39,12 @@ def subtract_background(data: Image, mask: Bools | None, profile: Profile, dithe
     ExtractionFailed
         If there is no usable noise level.
     """
-    mesh, median = profile.mesh, profile.mesh_filter
-    estimated = dithered(data, dither) if dither > 0 else data
-    background = sep.Background(estimated, mask=mask, bw=mesh, bh=mesh, fw=median, fh=median)
+    background = engine.background(data, mask, profile, dither)
     if not (np.isfinite(background.globalback) and np.isfinite(background.globalrms) and background.globalrms > 0):
         raise ExtractionFailed(
             f"no usable noise level: background {background.globalback:g}, rms {background.globalrms:g}."
         )
-    pixels = data.copy()
-    background.subfrom(pixels)
-    return background, pixels
+    return background, background.subtracted(data)
 
 
 def quantum(frame: Frame) -> float:
@@ -63,15 +65,20 @@ def dithered(data: Image, width: float) -> Image:
     They are the additive sequence of Roberts (2018) for two dimensions, (i / p + j / p^2) mod 1 with p = 1.3247...: any
     cell of the background's mesh gets all of the range, more evenly than random numbers would.
     """
-    rows, columns = data.shape
-    along = (np.arange(rows) / _PLASTIC % 1.0).astype(np.float32)
-    steps = np.add.outer(along, (np.arange(columns) / _PLASTIC**2 % 1.0).astype(np.float32))
+    steps = np.add.outer(*dither_places(data.shape))
     steps -= steps >= 1
     steps -= np.float32(0.5)
     steps *= np.float32(width)
     steps += data
     result: Image = steps
     return result
+
+
+def dither_places(shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return i / p mod 1 of all rows, and j / p^2 mod 1 of all columns."""
+    rows, columns = shape
+    along = (np.arange(rows) / _PLASTIC % 1.0).astype(np.float32)
+    return along, (np.arange(columns) / _PLASTIC**2 % 1.0).astype(np.float32)
 
 
 def detect(

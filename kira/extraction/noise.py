@@ -10,7 +10,7 @@ from kira.frames import Frame
 
 Image = npt.NDArray[np.float32]
 
-_FLOOR = 0.25
+FLOOR = 0.25
 """Least variance of a pixel, in units of the background's: a deep minus of the noise is no lack of it."""
 
 
@@ -65,6 +65,6 @@ def pixel_noise(frame: Frame, pixels: Image, rms: Image) -> Image:
     if not (math.isfinite(frame.gain) and frame.gain > 0):
         return rms
     background = rms * rms
-    variance = np.maximum(background + pixels / np.float32(frame.gain), np.float32(_FLOOR) * background)
+    variance = np.maximum(background + pixels / np.float32(frame.gain), np.float32(FLOOR) * background)
     result: Image = np.sqrt(variance, dtype=np.float32)
     return result

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import sep
 
+from kira.extraction.engine import Engine, Shape
 from kira.extraction.flags import Flag
 from kira.extraction.measuring import Bools, Flags, Floats, measure_valid
 from kira.extraction.noise import Image
@@ -13,7 +13,6 @@ from kira.extraction.survey_profile import SurveyProfile
 LIGHT_FRACTIONS = (0.2, 0.5, 0.8)
 """Of the AUTO flux, for r20, r50 and r80."""
 _GROWTH_RANGE = 6.0  # in units of a, as SEP's documentation of FLUX_RADIUS has it
-_GROWTH_SUBPIX = 5
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,13 @@ class Ellipses:
         return cls(x, y, a, b, theta, valid)
 
     @property
-    def columns(self) -> list[Floats]:
+    def columns(self) -> Shape:
         """x, y, a, b, theta."""
-        return [self.x, self.y, self.a, self.b, self.theta]
+        return self.x, self.y, self.a, self.b, self.theta
 
 
 def auto_photometry(
-    pixels: Image, noise: Image, mask: Bools | None, ellipses: Ellipses, profile: SurveyProfile
+    engine: Engine, pixels: Image, noise: Image, mask: Bools | None, ellipses: Ellipses, profile: SurveyProfile
 ) -> tuple[Floats, Floats, Floats, Flags]:
     """Measure fluxes in Kron ellipses as SExtractor's FLUX_AUTO does (computeautoflux in photom.c).
 
@@ -74,16 +73,14 @@ def auto_photometry(
     flags : numpy.ndarray of int32, shape (n,)
     """
     radius, radius_flags = measure_valid(
-        ellipses.valid, lambda *shape: sep.kron_radius(pixels, *shape, profile.kron_range, mask=mask), ellipses.columns
+        ellipses.valid, lambda *shape: engine.kron_radius(pixels, mask, shape, profile.kron_range), ellipses.columns
     )
     # fmax: a radius that is not a number is none.
     scale = np.where(ellipses.valid, np.fmax(profile.kron_factor * radius, profile.kron_minimum), np.nan)
     valid = ellipses.valid & np.isfinite(scale)
     flux, error, flags = measure_valid(
         valid,
-        lambda x, y, a, b, theta, r: sep.sum_ellipse(
-            pixels, x, y, a, b, theta, r, err=noise, mask=mask, subpix=profile.kron_subpix
-        ),
+        lambda *shape: engine.sum_ellipse(pixels, noise, mask, shape[:5], shape[5], profile.kron_subpix),
         [*ellipses.columns, scale],
     )
     flags |= radius_flags
@@ -92,12 +89,18 @@ def auto_photometry(
 
 
 def circles(
-    pixels: Image, noise: Image, mask: Bools | None, centre: tuple[Floats, Floats], radii: Floats, subpix: int
+    engine: Engine,
+    image: tuple[Image, Image, Bools | None],
+    centre: tuple[Floats, Floats],
+    radii: Floats,
+    subpix: int,
 ) -> tuple[Floats, Floats, Flags]:
     """Measure fluxes in circles.
 
     Parameters
     ----------
+    engine : Engine
+    image : (pixels, noise, mask)
     centre : (numpy.ndarray of float64, numpy.ndarray of float64), each of shape (n,)
         Pixels.
     radii : numpy.ndarray of float64, shape (m,)
@@ -109,18 +112,14 @@ def circles(
     flux, error : numpy.ndarray of float64, shape (n, m)
     flags : numpy.ndarray of int32, shape (n, m)
     """
-    x, y = (np.repeat(one, len(radii)) for one in centre)
-    r = np.tile(radii, len(centre[0]))
-    valid = np.isfinite(x) & np.isfinite(y) & np.isfinite(r)
-    flux, error, flags = measure_valid(
-        valid, lambda x, y, r: sep.sum_circle(pixels, x, y, r, err=noise, mask=mask, subpix=subpix), [x, y, r]
-    )
+    flux, error, flags = engine.sum_circles(*image, *centre, radii, subpix)
     _forget_unseen([flux, error], flags)
-    shape = len(centre[0]), len(radii)
-    return flux.reshape(shape), error.reshape(shape), flags.reshape(shape)
+    return flux, error, flags
 
 
-def light_radii(pixels: Image, mask: Bools | None, ellipses: Ellipses, flux: Floats) -> tuple[Floats, Flags]:
+def light_radii(
+    engine: Engine, pixels: Image, mask: Bools | None, ellipses: Ellipses, flux: Floats
+) -> tuple[Floats, Flags]:
     """Measure the radii that hold the `LIGHT_FRACTIONS` of a flux (SExtractor's FLUX_RADIUS).
 
     Returns
@@ -134,9 +133,7 @@ def light_radii(pixels: Image, mask: Bools | None, ellipses: Ellipses, flux: Flo
         return np.full((len(flux), 3), np.nan), np.full(len(flux), int(Flag.NOT_MEASURED), dtype=np.int32)
     radii, flags = measure_valid(
         valid,
-        lambda x, y, reach, norm: sep.flux_radius(
-            pixels, x, y, reach, LIGHT_FRACTIONS, normflux=norm, mask=mask, subpix=_GROWTH_SUBPIX
-        ),
+        lambda x, y, reach, norm: engine.light_radii(pixels, mask, x, y, reach, np.array(LIGHT_FRACTIONS), norm),
         [ellipses.x, ellipses.y, _GROWTH_RANGE * ellipses.a, flux],
     )
     return radii, flags

@@ -17,6 +17,10 @@ from kira.toml import read_toml
 MOST_BRANCHES = 32_767
 """Largest `sub_object_limit`: SEP keeps the number of a branch in 16 bits (`short` in deblend.c)."""
 
+ENGINES = ("sep", "fast")
+DEFAULT_ENGINE = "sep"
+"""What a profile has that is named, or read from a file that does not say."""
+
 _MAY_BE_ZERO = {"clean", "aperture_subpix", "dither", "kron_minimum"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _P = TypeVar("_P", bound="Profile")
@@ -52,6 +56,9 @@ class Profile:
     sub_object_limit : int
         Most branches of one detection while deblending; SEP's own default is 1024. Where it is too small it is raised
         fourfold, up to 32,767.
+    engine : {"sep", "fast"}
+        What measures: SEP itself, or compiled kernels with its definitions, whose numbers are the same but for
+        rounding.
 
     Raises
     ------
@@ -75,6 +82,7 @@ class Profile:
     clean: float = 1.0
     pixstack: int = 1_000_000
     sub_object_limit: int = 4096
+    engine: str = "sep"
 
     def __post_init__(self) -> None:
         if not (isinstance(self.name, str) and _NAME.fullmatch(self.name)):
@@ -86,6 +94,8 @@ class Profile:
         if self.sub_object_limit > MOST_BRANCHES:
             raise InvalidInput(f"sub_object_limit: {self.sub_object_limit:,} is above {MOST_BRANCHES:,}.")
         object.__setattr__(self, "kernel", _kernel(self.kernel))
+        if self.engine not in ENGINES:
+            raise InvalidInput(f"engine: {self.engine!r} is not {' or '.join(ENGINES)}.")
 
     def _number(self, name: str, kind: Any) -> int | float:
         value = getattr(self, name)
@@ -102,7 +112,7 @@ class Profile:
         """Return a profile that comes with Kira, by its name; `InvalidInput` names those that there are."""
         for one in _kinds(cls):
             if one.kind == name:
-                return one()
+                return one(engine=DEFAULT_ENGINE)
         known = " and ".join(one.kind for one in _kinds(cls))
         raise InvalidInput(
             f"There is no extraction profile {name!r}: Kira has {known}, and reads others from TOML files."
@@ -124,7 +134,7 @@ class Profile:
         path = Path(path)
         values = read_toml(path, "a profile")
         try:
-            return cls.from_dict({"name": path.stem} | values)
+            return cls.from_dict({"name": path.stem, "engine": DEFAULT_ENGINE} | values)
         except InvalidInput as error:
             raise InvalidInput(f"{path}: {error}") from error
 
@@ -132,6 +142,7 @@ class Profile:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Read what `as_dict` gave, also after a trip through JSON; what is left out has its default.
 
+        Without `engine` that is SEP, whatever `named` and `load` take: it was written before there was a choice.
         Called on a kind's own class it takes that kind only.
         """
         given = dict(values)
@@ -154,8 +165,13 @@ class Profile:
 
     @property
     def json(self) -> str:
-        """Canonical JSON of all that `hash` covers: sorted keys, no spaces."""
+        """Canonical JSON of all that `hash` covers: sorted keys, no spaces.
+
+        SEP is left out: profiles are older than the choice, and keep their hashes.
+        """
         numbers = {key: value for key, value in self.as_dict().items() if key != "name"}
+        if self.engine == "sep":
+            del numbers["engine"]
         return json.dumps(numbers, sort_keys=True, separators=(",", ":"))
 
     @property

@@ -56,9 +56,9 @@ def as_toml(profile: Profile) -> str:
 
 def page() -> str:
     """Return `docs/profiles.md`."""
-    parts = [_HEAD, "## Parameters of both kinds\n", _table(Profile, Parameters())]
+    parts = [_HEAD, "## Parameters of both kinds\n", _table(Profile, Parameters.named("kira"))]
     for kind in BUILT_IN:
-        profile = kind()
+        profile = kind.named(kind.kind)
         own = [field for field in fields(kind) if field.name not in {one.name for one in fields(Profile)}]
         parts += [
             f"## Kind `{kind.kind}`\n\n{_paragraphs(kind)}\n",

@@ -1,12 +1,16 @@
 """What follows from which pixels are whose: isophotal errors, and what touches a source."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
-import sep
 
 from kira.extraction.measuring import Bools, Floats
 from kira.extraction.noise import Image
-from kira.extraction.photometry import Ellipses
+
+if TYPE_CHECKING:
+    from kira.extraction.engine import Engine
+    from kira.extraction.photometry import Ellipses
 
 Segments = npt.NDArray[np.int32]
 
@@ -70,11 +74,14 @@ def touched(segments: Segments, marked: Bools | None, n: int) -> Bools:
     return found[1:]
 
 
-def crowded(segments: Segments, ellipses: Ellipses, scale: Floats, npix: npt.NDArray[np.int64]) -> Bools:
+def crowded(
+    engine: "Engine", segments: Segments, ellipses: "Ellipses", scale: Floats, npix: npt.NDArray[np.int64]
+) -> Bools:
     """Which AUTO ellipses hold more than `CROWDED_SHARE` of pixels of other sources.
 
     Parameters
     ----------
+    engine : Engine
     segments : numpy.ndarray of int32, shape (rows, columns)
     ellipses : Ellipses
     scale : numpy.ndarray of float64, shape (n,)
@@ -88,8 +95,8 @@ def crowded(segments: Segments, ellipses: Ellipses, scale: Floats, npix: npt.NDA
     """
     found = np.zeros(len(scale), dtype=bool)
     valid = np.flatnonzero(ellipses.valid & np.isfinite(scale))
-    shape = [column[valid] for column in ellipses.columns]
-    inside, _, _ = sep.sum_ellipse((segments > 0).astype(np.float32), *shape, scale[valid], subpix=1)
+    x, y, a, b, theta = (column[valid] for column in ellipses.columns)
+    inside = engine.owned_inside(segments, (x, y, a, b, theta), scale[valid])
     area = np.pi * ellipses.a[valid] * ellipses.b[valid] * scale[valid] ** 2
     found[valid] = inside - npix[valid] > CROWDED_SHARE * area
     return found

@@ -1,19 +1,18 @@
-"""Pixels to sources, with SEP: what a profile asks for, and what Kira measured."""
+"""Pixels to sources: what a profile asks for, and what Kira measured."""
 
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import sep
 
 from kira.errors import ExtractionFailed
 from kira.extraction.buffers import Buffers
 from kira.extraction.columns import COLUMNS, DETECTION
-from kira.extraction.detection import detect, subtract_background
+from kira.extraction.detection import subtract_background
+from kira.extraction.engine import Engine, engine_of
 from kira.extraction.flags import Flag
 from kira.extraction.measuring import measure_valid
-from kira.extraction.noise import without_value
 from kira.extraction.parameters import Parameters
 from kira.extraction.profile import Profile
 from kira.extraction.survey import measure_survey
@@ -102,13 +101,13 @@ def _measure(frame: Frame, profile: Profile) -> tuple[npt.NDArray[np.void], floa
 
 def _measure_kira(frame: Frame, parameters: Parameters) -> tuple[npt.NDArray[np.void], float, float, Buffers]:
     """Measure as Kira did: one noise for all pixels."""
-    unusable = without_value(frame.data)
-    if unusable.all():
+    engine = engine_of(parameters)
+    mask = engine.without_value(frame.data)
+    if mask is not None and mask.all():
         raise ExtractionFailed("no pixel can be used: all are without a value.")
-    mask = unusable if unusable.any() else None
-    background, pixels = subtract_background(frame.data, mask, parameters)
+    background, pixels = subtract_background(engine, frame.data, mask, parameters)
     rms = background.globalrms
-    detections, _, limits = detect(pixels, mask, rms, parameters)
+    detections, _, limits = engine.detect(pixels, mask, rms, parameters)
     table = np.zeros(len(detections), dtype=COLUMNS)
     for column in DETECTION.names or ():
         table[column] = detections[column]
@@ -118,15 +117,17 @@ def _measure_kira(frame: Frame, parameters: Parameters) -> tuple[npt.NDArray[np.
     if limits != Buffers.of(parameters):
         table["flag_extract"] |= int(Flag.CROWDED_LIMITS_RAISED)
 
-    table["flux_circle"], table["fluxerr_circle"], table["flag_circle"] = sep.sum_circle(
-        pixels, table["x"], table["y"], parameters.circle_radius, err=rms, mask=mask, subpix=parameters.circle_subpix
+    flux, error, flags = engine.sum_circles(
+        pixels, rms, mask, table["x"], table["y"], np.array([parameters.circle_radius]), parameters.circle_subpix
     )
-    _measure_ellipses(pixels, mask, rms, table, parameters)
+    table["flux_circle"], table["fluxerr_circle"], table["flag_circle"] = flux[:, 0], error[:, 0], flags[:, 0]
+    _measure_ellipses(engine, pixels, mask, rms, table, parameters)
     table["ra"], table["dec"] = frame.sky_positions(table["x"], table["y"])
     return table, background.globalback, rms, limits
 
 
 def _measure_ellipses(
+    engine: Engine,
     pixels: npt.NDArray[np.float32],
     mask: npt.NDArray[np.bool_] | None,
     rms: float,
@@ -137,7 +138,7 @@ def _measure_ellipses(
     shape = [table[name] for name in ("x", "y", "a", "b", "theta")]
     valid = np.isfinite(shape).all(axis=0) & (table["a"] >= table["b"]) & (table["b"] >= 0)
     radius, flag = measure_valid(
-        valid, lambda *ellipse: sep.kron_radius(pixels, *ellipse, parameters.kron_range, mask=mask), shape
+        valid, lambda *ellipse: engine.kron_radius(pixels, mask, ellipse, parameters.kron_range), shape
     )
     table["kron_radius"], table["flag_kron"] = radius, flag
 
@@ -145,8 +146,6 @@ def _measure_ellipses(
     factor, subpix = parameters.kron_factor, parameters.ellipse_subpix
     table["flux_ellipse"], table["fluxerr_ellipse"], table["flag_ellipse"] = measure_valid(
         valid,
-        lambda x, y, a, b, theta, kron: sep.sum_ellipse(
-            pixels, x, y, a, b, theta, factor * kron, err=rms, mask=mask, subpix=subpix
-        ),
+        lambda *ellipse: engine.sum_ellipse(pixels, rms, mask, ellipse[:5], factor * ellipse[5], subpix),
         [*shape, radius],
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kira.extraction.engine import Engine
 from kira.extraction.measuring import Bools, Flags, Floats
 from kira.extraction.noise import Image
 from kira.extraction.photometry import circles
@@ -49,6 +50,7 @@ class Correction:
 
 
 def star_fluxes(
+    engine: Engine,
     image: tuple[Image, Image, Bools | None],
     table: npt.NDArray[np.void],
     centre: tuple[Floats, Floats],
@@ -67,6 +69,7 @@ def star_fluxes(
 
     Parameters
     ----------
+    engine : Engine
     image : (pixels, noise, mask)
         Background-subtracted, and one standard deviation of each pixel.
     table : numpy.ndarray, structured, shape (n,)
@@ -87,10 +90,10 @@ def star_fluxes(
     correction : Correction
     """
     small, large = profile.star_aperture / pixel_scale, profile.star_reference / pixel_scale
-    flux, error, flags = _circle(image, centre, small, profile)
+    flux, error, flags = _circle(engine, image, centre, small, profile)
     chosen = _single_stars(table, centre, large + _BESIDE) & (flags == 0) & (flux > 0)
     places = centre[0][chosen], centre[1][chosen]
-    whole, its_error, its_flags = _circle(image, places, large, profile)
+    whole, its_error, its_flags = _circle(engine, image, places, large, profile)
     good = its_flags == 0
     found = correction(flux[chosen][good], error[chosen][good], whole[good], its_error[good])
     total: Floats = np.sqrt((found.factor * error) ** 2 + flux**2 * (found.error**2 + found.spread**2))
@@ -127,9 +130,13 @@ def correction(flux: Floats, error: Floats, whole: Floats, its_error: Floats) ->
 
 
 def _circle(
-    image: tuple[Image, Image, Bools | None], centre: tuple[Floats, Floats], radius: float, profile: SurveyProfile
+    engine: Engine,
+    image: tuple[Image, Image, Bools | None],
+    centre: tuple[Floats, Floats],
+    radius: float,
+    profile: SurveyProfile,
 ) -> tuple[Floats, Floats, Flags]:
-    flux, error, flags = circles(*image, centre, np.array([radius]), profile.aperture_subpix)
+    flux, error, flags = circles(engine, image, centre, np.array([radius]), profile.aperture_subpix)
     return flux[:, 0], error[:, 0], flags[:, 0]
 
 

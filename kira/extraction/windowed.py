@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import sep
 
 from kira.extraction.flags import Flag
 from kira.extraction.measuring import Bools, Flags, Floats, measure_valid
 from kira.extraction.noise import Image
+
+if TYPE_CHECKING:
+    from kira.extraction.engine import Engine
 
 SIGMA_OF_RADIUS = 2.0 / 2.35
 """Window's sigma over the half-light radius, as SExtractor has it: 2 sqrt(2 ln 2) is 2.35, and r50 half of the FWHM."""
@@ -42,15 +45,19 @@ class Positions:
 
 
 def windowed_positions(
-    pixels: Image, noise: Image, mask: Bools | None, start: tuple[Floats, Floats], r50: Floats, boxes: Floats
+    engine: "Engine",
+    image: tuple[Image, Image, Bools | None],
+    start: tuple[Floats, Floats],
+    r50: Floats,
+    boxes: Floats,
 ) -> Positions:
     """Iterate to the windowed positions, and estimate their errors.
 
     Parameters
     ----------
-    pixels, noise : numpy.ndarray of float32, shape (rows, columns)
+    engine : Engine
+    image : (pixels, noise, mask)
         Background-subtracted, and one standard deviation of each; 0 where masked.
-    mask : numpy.ndarray of bool, shape (rows, columns), or None
     start : (numpy.ndarray of float64, numpy.ndarray of float64), each of shape (n,)
         Barycentres.
     r50 : numpy.ndarray of float64, shape (n,)
@@ -63,19 +70,20 @@ def windowed_positions(
     -------
     Positions
     """
+    pixels, noise, mask = image
     x0, y0 = start
     sigma = np.fmax(SIGMA_OF_RADIUS * np.where(np.isfinite(r50), r50, 0.0), LEAST_SIGMA)
     # No window beyond the image: its sums take time and memory with the square of it.
     sigma = np.minimum(sigma, max(pixels.shape) / _REACH)
     finite = np.isfinite(x0) & np.isfinite(y0)
-    x, y, flags = measure_valid(finite, lambda *args: sep.winpos(pixels, *args, mask=mask), [x0, y0, sigma])
+    x, y, flags = measure_valid(finite, lambda *args: engine.windowed(pixels, mask, *args), [x0, y0, sigma])
     xmin, xmax, ymin, ymax = boxes
     stayed = (x >= xmin - 1) & (x <= xmax + 1) & (y >= ymin - 1) & (y <= ymax + 1)  # false for NaN
-    sums = window_sums(pixels, noise, x, y, sigma, stayed)
+    sums = engine.window_sums(pixels, noise, x, y, sigma, stayed)
     failed = finite & ~(sums[0] > 0)
     flags[failed] |= Flag.WINDOW_FAILED
     x[failed], y[failed] = x0[failed], y0[failed]
-    flux, xx, yy, xy = np.where(failed, window_sums(pixels, noise, x, y, sigma, failed), sums)
+    flux, xx, yy, xy = np.where(failed, engine.window_sums(pixels, noise, x, y, sigma, failed), sums)
     with np.errstate(divide="ignore", invalid="ignore"):
         norm = np.where(flux > 0, (_STEP / flux) ** 2, np.nan)
     return Positions(x, y, xx * norm, yy * norm, xy * norm, flags)

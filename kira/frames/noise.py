@@ -100,12 +100,17 @@ class SkyGrid:
 
 def _between(values: Floats, places: Floats) -> Floats:
     """Interpolate linearly along the first axis."""
-    below = np.clip(np.floor(places).astype(np.intp), 0, max(len(values) - 2, 0))
-    above = np.minimum(below + 1, len(values) - 1)
-    weight = np.clip(places - below, 0.0, 1.0).astype(np.float32)[:, None]
+    below, above, weight = line_places(values, places)
     mixed = values[below]
-    mixed += weight * (values[above] - mixed)
+    mixed += weight[:, None] * (values[above] - mixed)
     return mixed
+
+
+def line_places(values: Floats, places: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+    """Return the lines of `values` on both sides of each place, and the weight of the second."""
+    below = np.clip(np.floor(places).astype(np.int64), 0, max(len(values) - 2, 0))
+    above = np.minimum(below + 1, len(values) - 1)
+    return below, above, np.clip(places - below, 0.0, 1.0).astype(np.float32)
 
 
 def count_noise(counts: Floats, gain: float, dark_variance: float) -> Floats:

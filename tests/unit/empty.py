@@ -16,6 +16,7 @@ from kira.extraction import SurveyProfile
 from kira.extraction.background import remaining_sky
 from kira.extraction.detection import detect, quantum, subtract_background
 from kira.extraction.noise import pixel_noise, unusable
+from kira.extraction.sep_engine import SepEngine
 from kira.frames import Frame
 
 Floats = npt.NDArray[np.float64]
@@ -49,8 +50,8 @@ class Passes:
 
 def passes(image: Frame, profile: SurveyProfile = PROFILE) -> Passes:
     mask = unusable(image)
-    background, pixels = subtract_background(image.data, mask, profile, profile.dither * quantum(image))
-    rms = background.rms()
+    background, pixels = subtract_background(SepEngine(), image.data, mask, profile, profile.dither * quantum(image))
+    rms = background.noise()
     _, segments, _ = detect(pixels, mask, rms, profile, segments=True)
     assert segments is not None
     sky = remaining_sky(pixels, segments, mask, rms, profile.mesh, profile.mesh_filter, profile.background_growth)

@@ -9,6 +9,7 @@ import pytest
 from kira.errors import InvalidInput
 from kira.extraction import Flag, Parameters, Profile, SurveyProfile
 from kira.extraction.columns import QUANTITIES, SURVEY, survey_columns
+from kira.extraction.profile import DEFAULT_ENGINE
 from kira.extraction.profiles_page import as_toml, descriptions, page
 
 PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
@@ -50,7 +51,7 @@ def test_the_hash_covers_all_but_the_name() -> None:
         SURVEY_PROFILE.dither = 0.0  # type: ignore[misc]
     other: dict[str, Any] = {
         "kernel": ((1.0,),), "apertures": (1.0,), "detection_noise": "global", "aperture_centre": "barycentre",
-        "background": "mode",
+        "background": "mode", "engine": "fast",
     }  # fmt: skip
     seen = {SURVEY_PROFILE.hash, Parameters().hash}
     for field in fields(SURVEY_PROFILE):
@@ -64,10 +65,12 @@ def test_the_hash_covers_all_but_the_name() -> None:
 def test_a_file_says_what_differs(tmp_path: Path) -> None:
     path = write(tmp_path, 'kind = "survey"\nthreshold = 2\napertures = [1, 3]\nkernel = [[1, 1], [1, 1]]\n')
     profile = Profile.load(path)
-    assert profile == SurveyProfile(name="mine", threshold=2.0, apertures=(1.0, 3.0), kernel=((1.0, 1.0), (1.0, 1.0)))
+    assert profile == SurveyProfile(
+        name="mine", threshold=2.0, apertures=(1.0, 3.0), kernel=((1.0, 1.0), (1.0, 1.0)), engine=DEFAULT_ENGINE
+    )
     assert profile.slug.startswith("mine-")
-    assert Profile.load(write(tmp_path, "")) == Parameters(name="mine")
-    assert Profile.load(write(tmp_path, "")).hash == Parameters().hash
+    assert Profile.load(write(tmp_path, "")) == Parameters(name="mine", engine=DEFAULT_ENGINE)
+    assert Profile.load(write(tmp_path, "")).hash == Parameters.named("kira").hash
 
 
 @pytest.mark.parametrize(
