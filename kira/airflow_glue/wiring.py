@@ -21,6 +21,7 @@ from kira.sdss.sky import SKY_PATTERN
 ARCHIVE_POOL = "kira_archive"
 BACKFILL_POOL = "kira_backfill"
 SPARK_POOL = "kira_spark"
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 INGEST_PRIORITY, BACKFILL_PRIORITY = 100, 1
 """Whatever waits for a slot: every task of the ingestion goes before every task of a backfill."""
 DEFAULT_ARGS = {
@@ -192,6 +193,8 @@ def extract(manifest: Any, **options: Any) -> ExtractOperator:
             "spark.locality.wait": "0",
             "spark.driver.memory": "1g",
             "spark.python.worker.reuse": "true",
+            # One thread a core: a library that takes all of them for itself would slow down its neighbours.
+            **{f"spark.executorEnv.{name}": "1" for name in ONE_THREAD},
             "spark.ui.showConsoleProgress": "false",
             # A killed driver is Airflow's to retry, a killed worker Spark's.
             "spark.task.maxFailures": "4",

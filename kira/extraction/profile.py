@@ -18,7 +18,7 @@ MOST_BRANCHES = 32_767
 """Largest `sub_object_limit`: SEP keeps the number of a branch in 16 bits (`short` in deblend.c)."""
 
 ENGINES = ("sep", "fast")
-DEFAULT_ENGINE = "sep"
+DEFAULT_ENGINE = "fast"
 """What a profile has that is named, or read from a file that does not say."""
 
 _MAY_BE_ZERO = {"clean", "aperture_subpix", "dither", "kron_minimum"}

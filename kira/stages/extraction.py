@@ -37,6 +37,7 @@ from kira import __version__
 from kira.catalog import file_metadata, parquet_bytes, source_table
 from kira.errors import ChecksumMismatch, OutOfMemory, SparkTaskFailed, StorageError, TimedOut, WorkerDied
 from kira.extraction import Extraction, Profile, extract
+from kira.extraction.engine import engine_of
 from kira.extraction.limits import DEFAULT_LIMITS, FrameLimits
 from kira.frames import read_frame
 from kira.ledger import Outcome, Record, Stage
@@ -177,7 +178,7 @@ class TaskRun:
 
 
 def _versions() -> dict[str, str]:
-    found = {name: version(name) for name in ("kira", "sep", "numpy", "astropy", "pyarrow")}
+    found = {name: version(name) for name in ("kira", "sep", "numba", "numpy", "astropy", "pyarrow")}
     return found | {"python": platform.python_version()}
 
 
@@ -271,6 +272,7 @@ def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
         How many attempts there were before.
     """
     store = open_store(task.stage_url)
+    engine_of(task.parameters)  # loaded, and the first time on a machine compiled, at no frame's cost
     deadly = _deadly(store, task, number)
     measure = _measure_alone if task.alone else _measure
     noted = bool(number or task.alone)

@@ -9,7 +9,7 @@ MOST_FRAMES = 64
 LEAST_FRAMES = 5
 """Ordinary frames' worth, of a task of several frames: a task costs Spark about a third of a frame."""
 _ORDINARY_SHARE = 0.005
-_CROWDED = 30.0
+_CROWDED = 300.0
 """Cost of bright pixels, in units of a frame's without any. Ordinary frames have half a per cent of them, the globular
 cluster M2 has 15 %."""
 _ORDINARY_BYTES = 12_447_360

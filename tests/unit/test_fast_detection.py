@@ -17,6 +17,7 @@ from kira.extraction.fast.components import components
 from kira.extraction.fast.convolution import normalised, runs_above
 from kira.extraction.fast.detection import DETECTION, _listed, extract
 from kira.extraction.noise import unusable, without_value
+from kira.extraction.sep_engine import SepEngine
 
 PROFILE = Parameters()
 ROUGH = tuple(tuple(float(1 + (3 * i + j) % 4) - 0.5 * (i == j) for j in range(7)) for i in range(5))
@@ -48,7 +49,7 @@ def assert_same(image: Drawn, profile: Profile = PROFILE) -> int:
 def test_a_real_frame_is_the_same_by_the_profile_kira(shared_sdss: Path, text: str) -> None:
     image = frame(shared_sdss, text)
     mask = without_value(image.data)
-    background, pixels = subtract_background(image.data, mask if mask.any() else None, PROFILE)
+    background, pixels = subtract_background(SepEngine(), image.data, mask if mask.any() else None, PROFILE)
     found = assert_same(Drawn(pixels, background.globalrms, mask if mask.any() else None))
     assert found == COUNTS[text]
 
@@ -59,10 +60,10 @@ def test_a_real_frame_is_the_same_by_the_profile_survey(shared_sdss: Path, text:
     image, profile = full_frame(shared_sdss, text), SurveyProfile()
     mask = unusable(image)
     background, pixels = subtract_background(
-        image.data, mask if mask.any() else None, profile, profile.dither * quantum(image)
+        SepEngine(), image.data, mask if mask.any() else None, profile, profile.dither * quantum(image)
     )
     mask[0] = False
-    assert assert_same(Drawn(pixels, background.rms(), mask if mask.any() else None), profile) > 200
+    assert assert_same(Drawn(pixels, background.noise(), mask if mask.any() else None), profile) > 200
 
 
 def test_synthetic_images_are_the_same() -> None:

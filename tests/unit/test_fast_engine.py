@@ -1,5 +1,8 @@
 """The fast engine against SEP: the same detections, flags and areas, and the same numbers but for rounding."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ pytest.importorskip("numba")
 KINDS: tuple[Profile, ...] = (Parameters(), SurveyProfile())
 TOLERANCES = {
     "x_win": 3e-6, "y_win": 3e-6, "x_win_err": 1e-6, "y_win_err": 1e-6, "xy_win_cov": 1e-6,  # pixels
+    "xy_cov": 1e-9,  # pixels squared
     "r20": 3e-6, "r50": 3e-6, "r80": 3e-6, "auto_scale": 3e-6, "point_like": 3e-5,
 }  # fmt: skip
 """Absolute; a flux may differ by this part of its error, which is what rounding the sky to float32 does to it."""
@@ -133,3 +137,40 @@ def test_a_profile_says_which(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("engine = 'slow'")
     with pytest.raises(InvalidInput, match=r"engine: 'slow' is not sep or fast\."):
         Profile.load(tmp_path / "mine.toml")
+
+
+def test_no_kernel_is_compiled_twice(shared_sdss: Path) -> None:
+    """Whatever frame comes, the trial at the first start has compiled all that it needs."""
+    from kira.extraction.compiled import ready
+
+    ready()
+    script = """
+import sys
+from pathlib import Path
+import numba
+from kira.extraction.fast.trial import run_all
+from kira.extraction import Parameters, SurveyProfile, extract
+from real_frames import full_frame
+run_all()
+def signatures():
+    return {f"{name}.{key}": len(value.signatures) for name, module in list(sys.modules.items())
+            if name.startswith("kira.extraction.fast") for key, value in vars(module).items()
+            if isinstance(value, numba.core.dispatcher.Dispatcher)}
+before = signatures()
+assert len(before) > 40, before
+for text in sys.argv[2:]:
+    for profile in (Parameters(engine="fast"), SurveyProfile(engine="fast")):
+        extract(full_frame(Path(sys.argv[1]), text), profile)
+after = signatures()
+assert before == after, {name: after[name] for name in after if after[name] != before.get(name)}
+hits = sum(sum(value.stats.cache_misses.values()) for module in list(sys.modules.values())
+           if module.__name__.startswith("kira.extraction.fast") for value in vars(module).values()
+           if isinstance(value, numba.core.dispatcher.Dispatcher))
+assert hits == 0, f"{hits} were not found in the folder of compiled kernels"
+"""
+    frames = ["dr7-40-004192-4-0300-u", "dr12-301-000094-1-0012-u"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(shared_sdss), *frames], check=False, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
