@@ -1,6 +1,8 @@
 """`kira run`: stack, archive, ingestion, summary."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,6 +61,8 @@ def run(
             f"Staging to {config.stage_url} instead of HDFS"
             + (", as STAGE says." if stage else ", as before (STAGE=hdfs for HDFS).")
         )
+    # While the servers come up: the first Spark tasks would wait for it.
+    subprocess.Popen([sys.executable, "-m", "kira.extraction.compiled"], stdin=subprocess.DEVNULL)
     stack.up()
     source = choose_releases(find_source(archive, _sample_folder(config), stack), releases)
     conf = {

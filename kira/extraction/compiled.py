@@ -78,3 +78,10 @@ def ready() -> None:
             _at_work.pop()
         (folder() / _DONE).touch()
         log.info("Kira's kernels are compiled, after %.0f s", time.monotonic() - began)
+
+
+if __name__ == "__main__":  # beside other work that is to be done first
+    os.nice(5)
+    from kira.extraction.compiled import ready as make_ready  # of the module that others will find imported
+
+    make_ready()
