@@ -209,7 +209,9 @@ def prove(files: Iterable[FrameFile], profile: Profile, folder: Path) -> list[Pr
                 compare(f"{name}: Kira ({engine}) and source-extractor", one, theirs, TO_SEXTRACTOR)
                 for engine, one in known.items()
             ]
-        proofs.append(compare(f"{name}: Kira (sep) and sep by hand", known["sep"], of_sep(file, profile), TO_SEXTRACTOR))
+        proofs.append(
+            compare(f"{name}: Kira (sep) and sep by hand", known["sep"], of_sep(file, profile), TO_SEXTRACTOR)
+        )
         as_it_is = [of_kira(frame, with_engine(profile, engine)) for engine in engines()]
         proofs += [
             compare(f"{name}: Kira ({engine}) and Kira (sep)", one, as_it_is[0], BETWEEN_ENGINES)

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -120,6 +120,8 @@ class Frames:
     copies : int, optional
         Most copies of an original that become files of their own; by default as many as the disk has room for. More
         frames than that share files, under other reruns.
+    room : dict of Path to int
+        Copies that the disk had room for when a set was first made.
     """
 
     folder: Path
@@ -127,6 +129,7 @@ class Frames:
     given_crowded: tuple[Original, ...] = ()
     synthetic: bool = False
     copies: int | None = None
+    room: dict[Path, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, archive: Path | None, folder: Path, copies: int | None = None) -> "Frames":
@@ -143,7 +146,9 @@ class Frames:
             return cls(folder, tuple(read_originals(folder / "sample")), synthetic=True, copies=copies)
         originals = read_originals(archive)
         if not originals:
-            raise InvalidInput(f"There are no frames below {archive}: it must hold das/ or sas/, as SDSS's archives do.")
+            raise InvalidInput(
+                f"There are no frames below {archive}: it must hold das/ or sas/, as SDSS's archives do."
+            )
         crowded = tuple(one for one in originals if one.frame == CROWDED)
         ordinary = tuple(one for one in originals if one.frame != CROWDED)
         return cls(folder, ordinary or crowded, crowded, copies=copies)
@@ -193,8 +198,8 @@ class Frames:
     def _copies(self, place: Path, originals: tuple[Original, ...], count: int) -> list[FrameFile]:
         if not originals:
             raise InvalidInput("The archive has no frame of the release that is needed.")
-        most = self.copies or _room(self.folder, originals)
         place.mkdir(parents=True, exist_ok=True)
+        most = self.copies or self.room.setdefault(place, _room(place, originals))
         made = []
         for number in range(count):
             original = originals[number % len(originals)]

@@ -68,9 +68,7 @@ class Configured:
     options: tuple[str, ...]
 
     @classmethod
-    def write(
-        cls, folder: Path, profile: Profile, scale: float = SCALE, circles: int | None = None
-    ) -> "Configured":
+    def write(cls, folder: Path, profile: Profile, scale: float = SCALE, circles: int | None = None) -> "Configured":
         """Write the files that the program reads.
 
         Parameters
@@ -129,7 +127,7 @@ class Configured:
         began = time.monotonic()
         subprocess.run(
             command, input=names, text=True, check=True, capture_output=True, env=os.environ | ONE_THREAD,
-            preexec_fn=lambda: pin(cpus()[:cores]),  # noqa: PLW1509 (nothing here has a lock that it could need)
+            preexec_fn=lambda: pin(cpus()[:cores]),
         )  # fmt: skip
         seconds = time.monotonic() - began
         return seconds, {str(f.frame): int(fits.getval(out / f"{f.frame}.cat", "NAXIS2", 1)) for f in files}

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Sep(ByHand):
         background.subfrom(data)
         sep.set_extract_pixstack(profile.pixstack)
         sep.set_sub_object_limit(profile.sub_object_limit)
-        found, segments = sep.extract(
+        found, _ = sep.extract(
             data, profile.threshold, err=background.globalrms, minarea=profile.minarea,
             filter_kernel=np.array(profile.kernel), filter_type="conv", deblend_nthresh=profile.deblend_levels,
             deblend_cont=profile.deblend_contrast, clean=profile.clean > 0, clean_param=profile.clean or 1.0,
@@ -133,6 +134,11 @@ def _measured_by_sep(data: Any, rms: float, found: Any, profile: Profile) -> dic
     return columns
 
 
+def deblends() -> bool:
+    """Whether photutils can deblend: it takes scikit-image's watershed for it."""
+    return find_spec("skimage") is not None
+
+
 @dataclass(frozen=True)
 class Photutils(ByHand):
     """photutils, where it has the measurement. Its background, deblending and Kron radius are not SExtractor's.
@@ -166,10 +172,11 @@ class Photutils(ByHand):
             found = detect_sources(smooth, profile.threshold * rms, profile.minarea)
             if found is None:
                 return pa.table({"x": np.empty(0), "frame": np.empty(0, str)})
-            found = deblend_sources(
-                smooth, found, profile.minarea, n_levels=profile.deblend_levels, contrast=profile.deblend_contrast,
-                progress_bar=False,
-            )  # fmt: skip
+            if deblends():
+                found = deblend_sources(
+                    smooth, found, profile.minarea, n_levels=profile.deblend_levels, contrast=profile.deblend_contrast,
+                    progress_bar=False,
+                )  # fmt: skip
             error = np.full(data.shape, rms, dtype=data.dtype)
             # Keywords of the Kron ellipse: the factor, and the least size in units of the moments.
             sources = SourceCatalog(data, found, convolved_data=smooth, error=error, kron_params=(2.5, 1.4))
@@ -187,7 +194,7 @@ def _measured_by_photutils(sources: Any, profile: Profile) -> dict[str, Any]:
     }  # fmt: skip
     if isinstance(profile, SurveyProfile):
         radii = [one / SCALE for one in profile.apertures]
-        columns |= {f"r{share:.0%}": sources.flux_radius(share).value for share in (0.2, 0.5, 0.8)}
+        columns |= {f"r{100 * share:.0f}": sources.flux_radius(share).value for share in (0.2, 0.5, 0.8)}
         columns["x_win"], columns["y_win"] = sources.x_centroid_win, sources.y_centroid_win
     else:
         radii = [profile.circle_radius]  # type: ignore[attr-defined]
