@@ -20,6 +20,7 @@ from kira.frames import unpack
 from kira.frames.contents import FRAME_NUMBER_OFFSET
 from kira.frames.frame import COLUMNS, ROWS
 from kira.sample import SampleSpec, write_sample
+from kira.sample.spec import LAST_SURVEY_RUN
 from kira.sdss import FrameId, Release, Service
 
 CROWDED = FrameId.parse("dr12-301-002583-2-0136-r")
@@ -95,6 +96,11 @@ class Original:
             return int(hdus[3].fileinfo()["datLoc"]) + int(offset)
 
 
+def is_synthetic(frame: FrameId) -> bool:
+    """Whether a frame has the number of a run that never was."""
+    return frame.run > LAST_SURVEY_RUN
+
+
 def read_originals(archive: Path) -> list[Original]:
     """All frames of a folder laid out like SDSS's archives, decompressed."""
     found = []
@@ -142,16 +148,23 @@ class Frames:
         """
         folder.mkdir(parents=True, exist_ok=True)
         if archive is None:
-            write_sample(SampleSpec(fields=1), folder / "sample", processes=len(cpus()))
-            return cls(folder, tuple(read_originals(folder / "sample")), synthetic=True, copies=copies)
+            archive = folder / "sample"
+            write_sample(SampleSpec(fields=1), archive, processes=len(cpus()))
         originals = read_originals(archive)
         if not originals:
             raise InvalidInput(
                 f"There are no frames below {archive}: it must hold das/ or sas/, as SDSS's archives do."
             )
+        return cls.from_originals(originals, folder, copies)
+
+    @classmethod
+    def from_originals(cls, originals: Iterable[Original], folder: Path, copies: int | None = None) -> "Frames":
+        """Tell crowded frames from ordinary ones, and rendered from real ones."""
+        originals = tuple(originals)
         crowded = tuple(one for one in originals if one.frame == CROWDED)
         ordinary = tuple(one for one in originals if one.frame != CROWDED)
-        return cls(folder, ordinary or crowded, crowded, copies=copies)
+        synthetic = any(is_synthetic(one.frame) for one in originals)
+        return cls(folder, ordinary or crowded, crowded, synthetic=synthetic, copies=copies)
 
     @cached_property
     def crowded(self) -> Original:
@@ -167,7 +180,7 @@ class Frames:
         """In a sentence."""
         kinds = f"{len(self.ordinary)} frames" + ("" if not self.given_crowded else " and M2's")
         if self.synthetic:
-            return f"SYNTHETIC: {kinds}, rendered by kira.sample because no archive was given. No observation."
+            return f"SYNTHETIC: {kinds}, rendered by kira.sample: no observations."
         return f"{kinds} of SDSS."
 
     def chosen(self, release: Release | None = None) -> tuple[Original, ...]:

@@ -20,6 +20,7 @@ from benchmarks.frames import FrameFile
 from benchmarks.scenario import PROFILES, Bars, Lines, Result, Scenario, Setting, Table, Verdict
 from benchmarks.timing import Spread, alternate
 from benchmarks.work import deblends, engines
+from kira.extraction import SurveyProfile
 
 LEAST_RATIO = {"survey": 2.0, "kira": 1.8}
 """Throughput of Kira's engine over source-extractor's, on one core."""
@@ -175,5 +176,5 @@ def _one_core_verdicts(result: Result, runs: Mapping[str, Sequence[Run]], kind: 
 def _start_up_of_sextractor(result: Result, folder: Path) -> None:
     if not sextractor.is_installed():
         return
-    seconds = sextractor.Configured.write(folder / "start", PROFILES["survey"]()).start_up()
+    seconds = sextractor.Configured.write(folder / "start", SurveyProfile()).start_up()
     result.notes.append(f"The start of source-extractor, for an image of 64 x 64 pixels, takes {1e3 * seconds:.0f} ms.")

@@ -8,12 +8,13 @@ from types import TracebackType
 
 import psutil
 
-_SECONDS = 0.1
+_SECONDS = 0.5
+"""Between two looks; each costs milliseconds, which the contender would have had."""
 _ROLES = (
-    ("java", "driver (JVM)"), ("pyspark/daemon", "worker"), ("pyspark.daemon", "worker"), ("extract.py", "driver"),
-    ("resource_tracker", ""), ("spawn_main", "worker"), ("source-extractor", "source-extractor"), ("xargs", ""),
+    ("pyspark/daemon", "worker"), ("pyspark.daemon", "worker"), ("resource_tracker", ""), ("spawn_main", "worker"),
+    ("extract.py", "driver"),
 )  # fmt: skip
-"""By what a command line is known; what has no role is not counted."""
+"""By what the command line of a Python process is known; what has no role is not counted."""
 
 
 class Peak:
@@ -52,21 +53,19 @@ class Peak:
 
     def _watch(self) -> None:
         here = psutil.Process(os.getpid())
-        roles: dict[int, str] = {}
         while True:
-            self._look(here, roles)
+            self._look(here)
             if self._over.wait(_SECONDS):
                 return
 
-    def _look(self, here: psutil.Process, roles: dict[int, str]) -> None:
+    def _look(self, here: psutil.Process) -> None:
         together = 0.0
         for process in here.children(recursive=True):
             try:
-                # A child that was forked a moment ago still has its parent's name: it is asked until it has a role.
-                role = roles.get(process.pid) or _role(process)
+                # Anew each time: a shell becomes Java, and what was forked a moment ago still has its parent's name.
+                role = _role(process)
             except psutil.Error:
                 continue
-            roles[process.pid] = role
             if not role:
                 continue
             status = _status(process.pid)
@@ -80,9 +79,11 @@ def _role(process: psutil.Process) -> str:
     if not words:
         return ""
     program, line = Path(words[0]).name, " ".join(words)
-    if program == "java":  # its arguments name what it is to start
-        return "driver (JVM)" if "SparkSubmit" in line else ""
-    return next((role for mark, role in _ROLES if mark in line), "")
+    if program == "java":  # one that only makes the command line names what it is for, too
+        return "driver (JVM)" if "SparkSubmit" in line and "launcher.Main" not in line else ""
+    if program.startswith("python"):
+        return next((role for mark, role in _ROLES if mark in line), "")
+    return program if program == "source-extractor" else ""
 
 
 def _status(pid: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import agreement
 from benchmarks.cluster import HDFS, SPARK, Cluster, SparkRun, servers
 from benchmarks.contenders import InPool, Run, ours
-from benchmarks.frames import DR12
+from benchmarks.frames import DR12, is_synthetic
 from benchmarks.scenario import PROFILES, Bars, Lines, Result, Scenario, Setting, Table, Verdict
 from benchmarks.timing import Spread, alternate
 from benchmarks.work import Kira, engines, with_engine
@@ -188,7 +188,7 @@ class Tail(Scenario):
         ordinary, crowded = setting.sizes.tail
         files = setting.frames.make(ordinary, DR12, crowded=crowded)
         _notes(result, files)
-        if setting.frames.crowded.frame.run > 8162:
+        if is_synthetic(setting.frames.crowded.frame):
             result.notes.append("The crowded frame is SYNTHETIC.")
         makespans: dict[str, list[float]] = {SPARK: [], ours(engines()[-1]): []}
         with (

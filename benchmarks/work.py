@@ -16,6 +16,7 @@ from kira import __version__
 from kira.catalog import file_metadata, parquet_bytes, source_table
 from kira.extraction import Parameters, Profile, SurveyProfile, extract
 from kira.frames import read_frame, unpack
+from kira.sample.spec import LAST_SURVEY_RUN
 
 Work = Callable[[FrameFile], pa.Table]
 SCALE = 0.396
@@ -50,8 +51,10 @@ class Kira:
 
     def write(self, tables: list[pa.Table], path: Path) -> None:
         """Write as the Spark job writes."""
-        metadata = file_metadata(self.profile, version=__version__, synthetic=False)
-        path.write_bytes(parquet_bytes(pa.concat_tables(tables), metadata=metadata))
+        table = pa.concat_tables(tables)
+        synthetic = any(run > LAST_SURVEY_RUN for run in table["run"].unique().to_pylist())
+        metadata = file_metadata(self.profile, version=__version__, synthetic=synthetic)
+        path.write_bytes(parquet_bytes(table, metadata=metadata))
 
 
 def _plain(path: Path) -> bytes:
