@@ -48,7 +48,9 @@ def _bars(axes: Any, plot: dict[str, Any]) -> None:
     colours = ["tab:blue" if name.startswith("Kira") else "silver" for name in names]
     axes.barh(names, middles, xerr=errors, color=colours, capsize=3)
     for i, middle in enumerate(middles):
-        axes.annotate(f" {middle:.3g}", (0, i), va="center", fontsize=9)
+        axes.annotate(f" {middle:.3g}", (0, i), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    if min(middles) > 0 and max(middles) > 50 * min(middles):
+        axes.set_xscale("log")
     axes.set_xlabel(plot["unit"] + ": median, least and most")
     if plot.get("limit") is not None:
         axes.axvline(plot["limit"], color="tab:red", linestyle="--")

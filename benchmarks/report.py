@@ -28,7 +28,11 @@ def write(folder: Path, told: dict[str, Any], results: Sequence[Result]) -> dict
         What the JSON holds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    report = {"kira_benchmark": FORMAT, "about": told, "scenarios": [result.as_dict() for result in results]}
+    report: dict[str, Any] = {
+        "kira_benchmark": FORMAT,
+        "about": told,
+        "scenarios": [result.as_dict() for result in results],
+    }
     for scenario in report["scenarios"]:
         for plot in scenario["plots"]:
             plot["file"] = draw(plot, folder)

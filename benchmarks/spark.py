@@ -20,8 +20,8 @@ START_UP = (
     "all of its processes have measured one frame. The rest, to the end of the command, is the time."
 )
 SHARED = (
-    "The disk has no room for so many files: {files} files stand for {frames} frames, each under other reruns. What is "
-    "read again may come from the page cache."
+    "{files} files stand for {frames} frames, each file under several reruns: as many as the disk has room for three "
+    "times, or as were asked for. What is read again may come from the page cache."
 )
 DISK = "Frames were read right after they were written: much of them comes from the page cache, for both."
 

@@ -29,6 +29,7 @@ from kira.storage import Manifest, S3Mirror, open_store
 CONNECTIONS = 4
 """Of a mirror task to the archive, unless KIRA_ARCHIVE_CONNECTIONS says otherwise."""
 _DISK_BYTES = 512 * 2**20
+_OTHER_NAME = 1000
 
 
 class Wire(Scenario):
@@ -125,8 +126,9 @@ class _Stages:
         return seconds
 
     def stage(self, number: int) -> float:
-        """Stage what this round has mirrored; in a round in which it has not yet, it does so first."""
+        """Stage what this round has mirrored; where its turn comes first, others are mirrored for it."""
         if number not in self._mirrored:
+            number += _OTHER_NAME
             self.mirror(number)
         services, manifest = self._mirrored[number]
         began = time.monotonic()
