@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.contenders import Run
 from benchmarks.frames import FrameFile
-from benchmarks.machine import ONE_THREAD, cpus, pin
+from benchmarks.machine import ONE_THREAD, pinned
 from benchmarks.memory import Peak
 from kira.errors import KiraError
 from kira.extraction import Profile
@@ -60,7 +60,6 @@ def servers(parts: set[str], say: Callable[[str], None], cores: int, **variables
     **variables : str
         Of the servers' environment.
     """
-    ours = cpus()
     before = {name: os.environ.get(name) for name in variables}
     home = Path(tempfile.mkdtemp(prefix="kira-bench-"))
     config = StackConfig(home, free_ports())
@@ -68,12 +67,10 @@ def servers(parts: set[str], say: Callable[[str], None], cores: int, **variables
     os.environ.update(variables)
     try:
         _take_jar(config)
-        pin(ours[:cores])
-        stack.up()
-        pin(ours)
+        with pinned(cores):
+            stack.up()
         yield stack
     finally:
-        pin(ours)
         stack.down()
         shutil.rmtree(home, ignore_errors=True)
         for name, value in before.items():
@@ -167,12 +164,11 @@ class Cluster:
             "--name", "kira-extract", str(job.__file__), "--manifest", uri,
         ]  # fmt: skip
         log = self._folder / f"spark-{name}.log"
-        with log.open("wb") as out, Peak() as peak:
+        with log.open("wb") as out, Peak() as peak, pinned(cores):
             submitted = time.time()
             done = subprocess.run(
                 command, stdout=out, stderr=subprocess.STDOUT, check=False,
                 env=environment(self._config) | ONE_THREAD | {"PYTHONPATH": str(PROJECT)},
-                preexec_fn=lambda: pin(cpus()[:cores]),
             )  # fmt: skip
             ended = time.time()
         if done.returncode:

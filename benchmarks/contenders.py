@@ -131,9 +131,9 @@ class SourceExtractor:
 
     def run(self, files: Sequence[FrameFile], cores: int) -> Run:
         """Measure frames, the program once for each: its start is part of its time, for so it is used."""
-        with Peak() as peak:
-            seconds, counts = self.configured.run(files, cores)
-        return Run(self.name, cores, len(files), seconds, 0.0, sum(counts.values()), 0.0, peak.as_dict(), counts)
+        seconds, counts, peak = self.configured.run(files, cores)
+        about = {sextractor.PROGRAM: round(peak, 1)}
+        return Run(self.name, cores, len(files), seconds, 0.0, sum(counts.values()), 0.0, about, counts)
 
 
 def ours(engine: str) -> str:

@@ -31,7 +31,7 @@ _STEP = 61
 """Rows by which each copy is rolled: no divisor of a background cell's 64, so that cells see other pixels too."""
 _PART_OF_DISK = 0.4
 """Of what is free: the rest is for HDFS, which keeps two replicas, and for others."""
-_CROWDED_STARS = 1_500_000.0
+_CROWDED_STARS = 1_000_000.0
 
 
 @dataclass(frozen=True)
@@ -259,6 +259,20 @@ def identity(original: Original, originals: Iterable[Original], copy: int, again
     if field > LAST_FIELD:
         raise InvalidInput(f"{original.frame} has no room for {copy} copies: a run has {LAST_FIELD} fields at most.")
     return replace(original.frame, field=field, rerun=original.frame.rerun + again)
+
+
+def need_room(folder: Path, size: float) -> None:
+    """Stop where the disk cannot hold what a scenario writes.
+
+    Raises
+    ------
+    InvalidInput
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise InvalidInput(
+            f"{folder} has {free / 1e9:.0f} GB free where {size / 1e9:.0f} are needed: take fewer frames."
+        )
 
 
 def _room(folder: Path, originals: tuple[Original, ...]) -> int:

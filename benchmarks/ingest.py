@@ -11,9 +11,10 @@ from typing import Any
 
 from benchmarks.cluster import servers
 from benchmarks.contenders import InPool
-from benchmarks.frames import DR12, FrameFile
+from benchmarks.frames import DR12, FrameFile, need_room
 from benchmarks.scenario import Bars, Result, Scenario, Setting, Table, Verdict
 from benchmarks.spark import in_pool, our_profile
+from benchmarks.timing import Spread
 from kira.ledger import Outcome
 from kira.sdss import FrameId
 from kira.sdss.archive import Archive
@@ -24,6 +25,8 @@ from kira.storage import Store, open_store
 
 DAG, ARCHIVE = "sdss_ingest", "bench"
 _LONGEST = 4 * 3600.0
+_BYTES_A_FRAME = 33e6
+"""On the disk: compressed in the archive and in S3, plain twice in HDFS."""
 
 
 class Ingest(Scenario):
@@ -44,6 +47,8 @@ class Ingest(Scenario):
         with tempfile.TemporaryDirectory(dir=setting.folder) as name:
             folder = Path(name)
             archive = folder / "archive"
+            setting.frames.remove()  # room for two replicas of all of them
+            need_room(folder, setting.sizes.frames * _BYTES_A_FRAME)
             setting.say(f"writing {setting.sizes.frames} compressed frames")
             paths = setting.frames.archive(setting.sizes.frames, DR12, archive)
             files = [
@@ -69,7 +74,7 @@ class Ingest(Scenario):
                 setting.say(f"  round {number + 1}: {seconds:.1f} s, unavoidable work {work:.1f} s, ratio {ratio:.2f}")
                 table.rows.append([str(number + 1), f"{seconds:.1f}", f"{work:.1f}", f"{ratio:.3g}"])
                 result.runs.append({"seconds": seconds, "unavoidable": work, "cores": setting.cores, "spans": spans})
-        middle = sorted(ratios)[len(ratios) // 2]
+        middle = Spread.of(ratios).median
         result.tables += [table, _stages(stages)]
         result.verdicts.append(
             Verdict("ingestion over unavoidable work divided by the cores", middle, 1.15, True)

@@ -32,9 +32,20 @@ def cpus() -> list[int]:
 
 
 def pin(numbers: list[int]) -> None:
-    """Keep this process, and those that it starts, on some processors; nothing where the system cannot."""
+    """Keep this thread, and the processes that it starts, on some processors; nothing where the system cannot."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, numbers)
+
+
+@contextmanager
+def pinned(cores: int) -> Iterator[None]:
+    """Keep this thread, and the processes that it starts within, on the first so many of its processors."""
+    before = cpus()
+    pin(before[:cores])
+    try:
+        yield
+    finally:
+        pin(before)
 
 
 @contextmanager

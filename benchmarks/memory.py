@@ -81,9 +81,7 @@ def _role(process: psutil.Process) -> str:
     program, line = Path(words[0]).name, " ".join(words)
     if program == "java":  # one that only makes the command line names what it is for, too
         return "driver (JVM)" if "SparkSubmit" in line and "launcher.Main" not in line else ""
-    if program.startswith("python"):
-        return next((role for mark, role in _ROLES if mark in line), "")
-    return program if program == "source-extractor" else ""
+    return next((role for mark, role in _ROLES if mark in line), "") if program.startswith("python") else ""
 
 
 def _status(pid: int) -> dict[str, float]:

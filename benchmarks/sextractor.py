@@ -13,7 +13,7 @@ import numpy as np
 from astropy.io import fits
 
 from benchmarks.frames import FrameFile
-from benchmarks.machine import ONE_THREAD, cpus, pin
+from benchmarks.machine import ONE_THREAD, pinned
 from kira.extraction import Parameters, Profile, SurveyProfile
 
 PROGRAM = "source-extractor"
@@ -106,7 +106,7 @@ class Configured:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
         return np.array(fits.getdata(catalogue, 1))
 
-    def run(self, files: Sequence[FrameFile], cores: int) -> tuple[float, dict[str, int]]:
+    def run(self, files: Sequence[FrameFile], cores: int) -> tuple[float, dict[str, int], float]:
         """Measure frames by `xargs -P`, the program once for each, as it is used.
 
         Returns
@@ -114,6 +114,8 @@ class Configured:
         seconds : float
         sources : dict of str to int
             By frame.
+        peak : float
+            Largest resident size of one of its processes, MiB.
         """
         out = self.folder / "catalogues"
         shutil.rmtree(out, ignore_errors=True)
@@ -123,14 +125,21 @@ class Configured:
             "xargs", "-P", str(cores), "-I", "{}", PROGRAM, f"{place}/{{}}.fits[0]", *self.options,
             "-CATALOG_NAME", f"{out}/{{}}.cat",
         ]  # fmt: skip
-        names = "".join(f"{file.frame}\n" for file in files)
-        began = time.monotonic()
-        subprocess.run(
-            command, input=names, text=True, check=True, capture_output=True, env=os.environ | ONE_THREAD,
-            preexec_fn=lambda: pin(cpus()[:cores]),
-        )  # fmt: skip
-        seconds = time.monotonic() - began
-        return seconds, {str(f.frame): int(fits.getval(out / f"{f.frame}.cat", "NAXIS2", 1)) for f in files}
+        names, said = self.folder / "names", self.folder / "said"
+        names.write_text("".join(f"{file.frame}\n" for file in files))
+        with names.open("rb") as given, said.open("wb") as told, pinned(cores):
+            began = time.monotonic()
+            process = subprocess.Popen(
+                command, stdin=given, stdout=told, stderr=subprocess.STDOUT, env=os.environ | ONE_THREAD
+            )
+            # Of processes that live for a fraction of a second only their parent knows what they held.
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command, said.read_text(errors="replace"))
+        counts = {str(f.frame): int(fits.getval(out / f"{f.frame}.cat", "NAXIS2", 1)) for f in files}
+        return seconds, counts, usage.ru_maxrss / 1024
 
     def start_up(self) -> float:
         """Seconds that the program takes for an image of 64 x 64 pixels of noise: the price of its start."""

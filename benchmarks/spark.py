@@ -245,7 +245,7 @@ def in_pool(profile: Profile, folder: Path) -> InPool:
 
 
 def _notes(result: Result, files: list[Any]) -> None:
-    result.notes.append(START_UP)
+    result.notes += [f"Kira's engine is {engines()[-1]}.", START_UP]
     distinct = len({file.path.stat().st_ino for file in files})
     result.notes.append(SHARED.format(files=distinct, frames=len(files)) if distinct < len(files) else DISK)
 

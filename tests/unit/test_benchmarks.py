@@ -16,14 +16,15 @@ import pytest
 from benchmarks import agreement, cluster, document, report
 from benchmarks import run as runner
 from benchmarks.agreement import Catalogue, Disagreement, Limits, compare
-from benchmarks.contenders import Run
-from benchmarks.frames import CROWDED, DR12, Frames, Original, identity
+from benchmarks.contenders import Run, contenders
+from benchmarks.frames import CROWDED, DR12, Frames, Original, identity, need_room
 from benchmarks.local import OneCore
 from benchmarks.memory import Peak
 from benchmarks.scenario import Bars, Lines, Result, Scenario, Setting, Sizes, Table, Verdict
 from benchmarks.timing import Spread, alternate, order
 from benchmarks.work import Kira
-from kira.extraction import Parameters
+from kira.errors import InvalidInput
+from kira.extraction import Parameters, SurveyProfile
 from kira.frames import unpack
 from kira.frames.quick import read_known_layout
 from kira.sample import SampleSpec
@@ -138,6 +139,21 @@ def test_synthetic_frames_are_said_to_be(frames: Frames) -> None:
     assert frames.describe().startswith("SYNTHETIC")
     assert "SDSS" not in frames.describe()
     assert Frames.from_originals(frames.ordinary, frames.folder).synthetic
+
+
+def test_a_full_disk_is_said_before_it_is_full(tmp_path: Path) -> None:
+    need_room(tmp_path, 1e3)
+    with pytest.raises(InvalidInput, match="take fewer frames"):
+        need_room(tmp_path, 1e18)
+
+
+def test_who_is_not_installed_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setitem(sys.modules, "photutils", None)
+    found, left_out = contenders(SurveyProfile(), tmp_path)
+    assert {one.name for one in found} >= {"Kira (sep), pool", "sep by hand, pool"}
+    assert not any("extractor" in one.name or "photutils" in one.name for one in found)
+    assert [line.partition(" ")[0] for line in left_out] == ["source-extractor", "photutils"]
 
 
 def test_no_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
