@@ -1,8 +1,10 @@
 """Debian's source-extractor, told to measure what a profile of Kira measures."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +38,17 @@ _SETTINGS = {
     "GAIN": 0, "SATUR_LEVEL": "1e8", "CHECKIMAGE_TYPE": "NONE", "VERBOSE_TYPE": "QUIET", "MEMORY_OBJSTACK": 50_000,
     "MEMORY_PIXSTACK": 3_000_000, "MEMORY_BUFSIZE": 2048, "NTHREADS": 1,
 }  # fmt: skip
+
+_TIMED = """
+import json, resource, subprocess, sys, time
+with open(sys.argv[1], "rb") as names:
+    began = time.monotonic()
+    subprocess.run(sys.argv[2:], stdin=names, stdout=subprocess.DEVNULL, check=True)
+    seconds = time.monotonic() - began
+print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024]))
+"""
+"""Times a command from a small process: to a child's peak the kernel counts what its parent held when it was made, and
+of processes that live for a fraction of a second nobody else knows it."""
 
 
 def is_installed() -> bool:
@@ -125,21 +138,14 @@ class Configured:
             "xargs", "-P", str(cores), "-I", "{}", PROGRAM, f"{place}/{{}}.fits[0]", *self.options,
             "-CATALOG_NAME", f"{out}/{{}}.cat",
         ]  # fmt: skip
-        names, said = self.folder / "names", self.folder / "said"
+        names = self.folder / "names"
         names.write_text("".join(f"{file.frame}\n" for file in files))
-        with names.open("rb") as given, said.open("wb") as told, pinned(cores):
-            began = time.monotonic()
-            process = subprocess.Popen(
-                command, stdin=given, stdout=told, stderr=subprocess.STDOUT, env=os.environ | ONE_THREAD
-            )
-            # Of processes that live for a fraction of a second only their parent knows what they held.
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.monotonic() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command, said.read_text(errors="replace"))
+        timed = [sys.executable, "-S", "-c", _TIMED, str(names), *command]
+        with pinned(cores):
+            done = subprocess.run(timed, check=True, capture_output=True, text=True, env=os.environ | ONE_THREAD)
+        seconds, peak = json.loads(done.stdout)
         counts = {str(f.frame): int(fits.getval(out / f"{f.frame}.cat", "NAXIS2", 1)) for f in files}
-        return seconds, counts, usage.ru_maxrss / 1024
+        return seconds, counts, peak
 
     def start_up(self) -> float:
         """Seconds that the program takes for an image of 64 x 64 pixels of noise: the price of its start."""

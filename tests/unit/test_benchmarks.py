@@ -236,6 +236,8 @@ def test_one_core_from_the_frames_to_the_report(
         "Kira (sep), pool", "source-extractor, xargs", "sep by hand, pool",
     } | ({"Kira (fast), pool"} if len(scenario["runs"]) > 3 else set())  # fmt: skip
     assert len({run["sources"] for run in scenario["runs"]}) == 1
+    peak = next(run["peak_mb"] for run in scenario["runs"] if "extractor" in run["contender"])
+    assert 20 < peak["source-extractor"] < 200, "its own, and not that of this process"
     assert any("photutils is not installed" in note for note in scenario["notes"])
     assert any("rehearsal" in note for note in scenario["notes"])
     (verdict,) = scenario["verdicts"]
