@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # Set-up and servers are one at a time, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help run stop status test test-unit test-integration test-e2e test-faults test-scale lint lock clean
+.PHONY: help run stop status test test-unit test-integration test-e2e test-faults test-scale bench lint lock clean
 
 ARCHIVE ?= sample
 RELEASE ?=
@@ -57,6 +57,19 @@ test-faults: ## break real servers and processes on purpose, and see that nothin
 test-scale: ## millions of frames in the ledger, and 176,940 through Airflow's scheduler, none of them real (half an hour)
 	@scripts/setup test
 	@.venv/bin/python -m pytest -s tests/scale
+
+SCENARIOS ?=
+FRAMES ?=
+REPEATS ?=
+LONG_REPEATS ?=
+REPORT ?=
+export SCENARIOS FRAMES REPEATS LONG_REPEATS REPORT
+
+bench: ## prove and measure; hours where all is asked for (SCENARIOS= FRAMES= REPEATS= LONG_REPEATS= ARCHIVE=folder REPORT=folder)
+	@scripts/setup test
+	@.venv/bin/python -m benchmarks.run $(if $(SCENARIOS),--scenarios "$$SCENARIOS") $(if $(FRAMES),--frames "$$FRAMES") \
+	  $(if $(REPEATS),--repeats "$$REPEATS") $(if $(LONG_REPEATS),--long-repeats "$$LONG_REPEATS") \
+	  $(if $(filter-out sample,$(ARCHIVE)),--archive "$$ARCHIVE") $(if $(REPORT),--report "$$REPORT")
 
 lint: ## ruff and mypy
 	@scripts/setup test
