@@ -118,5 +118,5 @@ def _show(result: Result) -> None:
         if len(result.bad) > _MOST:
             console.print(f"… and {len(result.bad) - _MOST:,} more.")
     good = ", ".join(f"{count:,} {state}" for state, count in result.counts.items())
-    console.print(f"{result.sentence} ({good}; {decimal(result.bytes)}, as FITS {decimal(result.plain_bytes)})",
+    console.print(f"{result.sentence}\nIn all: {good}; {decimal(result.bytes)}, as FITS {decimal(result.plain_bytes)}.",
                   highlight=False, soft_wrap=True, markup=False)  # fmt: skip
