@@ -2,8 +2,8 @@
 
 The sub-packages read in the order of the pipeline; no module imports one that comes later:
 `sdss` → `storage` → `frames` → `extraction` → `catalog` → `validation` → `ledger` → `stages`, with `jobs` (Spark),
-`sample` (synthetic archive), `stack` (local servers), `alerts`, `pages` and `cli` around them. Airflow is imported in
-`kira.airflow_glue` alone.
+`sample` (synthetic archive), `datasets` (lists to measure with), `stack` (local servers), `alerts`, `pages` and `cli`
+around them. Airflow is imported in `kira.airflow_glue` alone.
 """
 
 from importlib.metadata import version

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kira.cli import backfill, export, extract, mirror, query, run, schedule, show, sky, stack, status
+from kira.cli import backfill, datasets, export, extract, mirror, query, run, schedule, show, sky, stack, status
 from kira.errors import KiraError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -23,6 +23,7 @@ app.add_typer(schedule.app, name="schedule")
 app.add_typer(backfill.app, name="backfill")
 app.add_typer(mirror.app, name="mirror")
 app.add_typer(sky.app, name="sky")
+app.add_typer(datasets.app, name="datasets")
 
 
 def main() -> None:

@@ -85,6 +85,17 @@ def local_folder(text: str, sample: Path) -> tuple[str, Path] | None:
     return _name(str(folder)), folder
 
 
+def served_archive(text: str) -> Archive:
+    """Archive that is served by somebody else: `sdss`, or a URL; InvalidInput for anything else."""
+    if text == "sdss":
+        return SDSS
+    if _is_url(text):
+        return _archive_at(text)
+    raise InvalidInput(
+        f"--archive {one_line(text)}: to fetch from, an archive is sdss, or a URL with das/ or sas/ below."
+    )
+
+
 def check_archive(text: str) -> None:
     """Refuse what is no archive, before anything is started for it; InvalidInput with a sentence."""
     if text in ("sample", "sdss"):

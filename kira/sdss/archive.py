@@ -253,6 +253,37 @@ class ArchiveClient:
         for folder in self.folders_from_run_list(selection):
             yield from (listed.frame for listed in folder.listed)
 
+    def newest_rerun(self, release: Release, run: int) -> int:
+        """Rerun of a run that a release stands for: where DAS has several, the highest that has corrected frames.
+
+        Raises
+        ------
+        NotInArchive
+            If there is none.
+        ArchiveUnavailable
+            If an index page cannot be read.
+        """
+        if release.service is Service.SAS:
+            return release.reruns[0]
+        places = self._places_in_das(Selection(release), run)
+        if not places:
+            raise NotInArchive(
+                f"{self.archive.base(release)}/{release.frames_root}/{run}/ has no corrected frames of {release}."
+            )
+        return places[0][1]
+
+    def checksums(self, release: Release, run: int, rerun: int, camcol: int) -> dict[str, str]:
+        """SHA-1 by file name of the frames of a folder, as the archive publishes them; empty if it does not.
+
+        Raises
+        ------
+        ArchiveUnavailable
+            If the folder's index page cannot be read.
+        """
+        url = f"{self.archive.base(release)}/{frames_folder(release, run, rerun, camcol)}/"
+        entries = self._index(url)
+        return {} if entries is None else self._checksums(url, entries)
+
     def head(self, frame: FrameId) -> RemoteFile:
         """Ask for size, date and tag of a frame without its bytes."""
         return self._fetcher.head(self.archive.url(frame))

@@ -10,11 +10,10 @@ import logging
 import time
 from dataclasses import replace
 
-from kira.errors import ArchiveUnavailable, ChecksumMismatch, CorruptUpstream
-from kira.frames.integrity import unpack
+from kira.frames.whole import fetch_whole
 from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
-from kira.sdss.archive import ArchiveClient, Download
+from kira.sdss.archive import ArchiveClient
 from kira.sdss.listing import differ
 from kira.stages import beside
 from kira.stages.work import Attempt, Services, for_each_frame
@@ -57,7 +56,7 @@ def mirror(
         changed = known is not None and _changed(entry, known)
         if known is None or changed:
             before = known
-            fetched, plain = _fetch_whole(client, entry)
+            fetched, plain = fetch_whole(client, entry.frame, url=entry.url, sha1=entry.sha1)
             known = Mirrored(
                 len(fetched.content), fetched.sha256, len(plain), hashlib.sha256(plain).hexdigest(), entry.listed
             )
@@ -111,42 +110,5 @@ def handed_over(manifest: Manifest, frame: FrameId, plain_sha256: str) -> str:
     return f"{manifest.archive}/aside/{frame}-{plain_sha256[:16]}.fits"
 
 
-def _fetch_whole(client: ArchiveClient, entry: Entry) -> tuple[Download, bytes]:
-    # A damaged file is fetched once more: if it comes out the same, it is the archive's copy that is damaged.
-    first = _download(client, entry)
-    try:
-        return first, unpack(first.content, entry.frame.file_name)
-    except CorruptUpstream as error:
-        second = client.download(entry.frame, url=entry.url)
-        if second.sha256 == first.sha256:
-            raise CorruptUpstream(f"{error} (fetched twice from {entry.url}, SHA-256 {first.sha256})") from error
-        log.warning("%s came damaged and was fetched again", entry.frame)
-        return second, _unpack_second(second, entry)
-
-
 def _outcome(entry: Entry, known: Mirrored) -> Outcome:
     return Outcome.SAME_BYTES if entry.published == known.sha256 else Outcome.OK
-
-
-def _download(client: ArchiveClient, entry: Entry) -> Download:
-    """Fetch a file, and once more if it is not the one that the archive's checksum file speaks of."""
-    for _ in range(2):
-        fetched = client.download(entry.frame, url=entry.url)
-        if not entry.sha1:
-            return fetched
-        found = hashlib.sha1(fetched.content, usedforsecurity=False).hexdigest()
-        if found == entry.sha1:
-            return fetched
-        log.warning("%s came with SHA-1 %s, and the archive says %s", entry.url, found, entry.sha1)
-    raise ChecksumMismatch(
-        f"{entry.url} was fetched twice and came with SHA-1 {found}, where the archive's own checksum file says "
-        f"{entry.sha1}."
-    )
-
-
-def _unpack_second(second: Download, entry: Entry) -> bytes:
-    try:
-        return unpack(second.content, entry.frame.file_name)
-    except CorruptUpstream as error:
-        # Two answers that differ are no file of the archive's: a page that says "back soon", or a bad line.
-        raise ArchiveUnavailable(f"{entry.url} was fetched twice and came damaged in two ways: {error}") from error

@@ -83,7 +83,7 @@ def test_a_frame_that_was_damaged_on_its_way_is_fetched_again(dr7: Pipeline, mon
     file = dr7.file(DR7["u"])
     whole = file.read_bytes()
     file.write_bytes(whole[:100_000])
-    from kira.stages import mirror as module
+    from kira.frames import whole as module
 
     real = module.unpack
 
@@ -102,7 +102,7 @@ def test_two_fetches_that_differ_and_are_both_damaged_may_pass(dr7: Pipeline, mo
     planned = dr7.planned(replace(RUN_4192, bands=("u", "r")))
     file = dr7.file(DR7["u"])
     whole = file.read_bytes()
-    from kira.stages import mirror as module
+    from kira.frames import whole as module
 
     real = module.unpack
 

@@ -14,6 +14,7 @@ from pipeline import COUNTS, PARAMETERS, RUN_94, RUN_4192, Pipeline, copy_frames
 
 from kira.catalog import SCHEMA
 from kira.errors import KiraError
+from kira.frames import whole
 from kira.frames.integrity import unpack
 from kira.ledger import Context, Ledger, Outcome, Record, Stage
 from kira.sdss.archive import ArchiveClient, Download
@@ -55,7 +56,7 @@ def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(file_name)
         return unpack(content, file_name)
 
-    for module in (mirror_stage, staging):
+    for module in (whole, staging):
         monkeypatch.setattr(module, "unpack", counted)
     return names
 

@@ -1,0 +1,313 @@
+"""Fetch a data set into a folder laid out like the archive; run again, it proves what is there and fetches the rest.
+
+A frame is under its own name only when it came whole: its length, its decompression to the end and, where the archive
+publishes one, its SHA-1 hold. Every frame of the list has exactly one outcome, so that none is dropped without a word.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from threading import Event, Lock
+from typing import Generic, TypeVar
+
+from kira.datasets.index import Fetched, Index
+from kira.datasets.lists import DataSet, Stretch
+from kira.errors import ArchiveUnavailable, ChecksumMismatch, CorruptUpstream, KiraError, NotInArchive
+from kira.frames.integrity import unpack
+from kira.frames.whole import fetch_whole
+from kira.sdss import Band, FrameId
+from kira.sdss.archive import ArchiveClient
+from kira.sdss.listing import in_order
+
+_PATIENCE = 10
+"""After so many frames in a row for which the archive had no proper answer, it is not asked any more."""
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class State(StrEnum):
+    """What became of one frame."""
+
+    FETCHED = "fetched"
+    PROVEN = "there already, by SHA-256"
+    FOUND = "there already, without a record, and whole"
+    REPLACED = "damaged on disk, fetched again"
+    MISSING = "not in the archive"
+    CORRUPT = "damaged in the archive"
+    UNAVAILABLE = "the archive did not answer"
+    NOT_TRIED = "not tried"
+
+
+GOOD = (State.FETCHED, State.PROVEN, State.FOUND, State.REPLACED)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One frame and what became of it.
+
+    Parameters
+    ----------
+    frame : str
+        As the list names it.
+    state : State
+    size, plain_size : int
+        Bytes of the file and of the FITS file in it; 0 if it is not there.
+    reason : str
+        One sentence, if it is not there.
+    """
+
+    frame: str
+    state: State
+    size: int = 0
+    plain_size: int = 0
+    reason: str = ""
+
+
+@dataclass
+class Result:
+    """What became of the frames of a data set.
+
+    Parameters
+    ----------
+    data_set : DataSet
+    counts : Counter
+        Frames by state; together they are all of the data set.
+    bad : list of Outcome
+        Those that are not in the folder, in the order of the list.
+    bytes, plain_bytes, new_bytes : int
+        Of the files in the folder, of the FITS files in them, and of the files that were fetched this time.
+    """
+
+    data_set: DataSet
+    counts: Counter[State] = field(default_factory=Counter)
+    bad: list[Outcome] = field(default_factory=list)
+    bytes: int = 0
+    plain_bytes: int = 0
+    new_bytes: int = 0
+
+    @property
+    def done(self) -> int:
+        """Frames that have an outcome."""
+        return self.counts.total()
+
+    @property
+    def good(self) -> bool:
+        """Whether every frame is there and whole."""
+        return not self.bad and self.done == self.data_set.count
+
+    def add(self, one: Outcome) -> None:
+        """Take the outcome of one frame."""
+        self.counts[one.state] += 1
+        self.bytes += one.size
+        self.plain_bytes += one.plain_size
+        if one.state in (State.FETCHED, State.REPLACED):
+            self.new_bytes += one.size
+        if one.state not in GOOD:
+            self.bad.append(one)
+
+    @property
+    def sentence(self) -> str:
+        """The result in one sentence."""
+        there = sum(self.counts[state] for state in GOOD)
+        rest = "; ".join(
+            f"{self.counts[state]:,} {state}" for state in State if state not in GOOD and self.counts[state]
+        )
+        return f"{there:,} of {self.data_set.count:,} frames are there and whole" + (f"; {rest}." if rest else ".")
+
+
+def fetch(
+    data_set: DataSet,
+    client: ArchiveClient,
+    folder: Path,
+    *,
+    threads: int,
+    progress: Callable[[Result], None] | None = None,
+) -> Result:
+    """Bring all frames of a data set into a folder.
+
+    Parameters
+    ----------
+    data_set : DataSet
+    client : ArchiveClient
+    folder : Path
+        Gets `das/` or `sas/`, the index, and NAME.problems.jsonl if a frame could not be had.
+    threads : int
+        Frames at a time.
+    progress : callable, optional
+        Told after each frame.
+
+    Raises
+    ------
+    KiraError
+        If another process fetches into the folder.
+    OSError
+        If the disk is full or refuses; what is there stays, and the next run goes on.
+    """
+    result = Result(data_set)
+    in_a_row = 0
+    with Index(folder) as index:
+        work = _Work(data_set, client, folder, index)
+        for one in in_order(work.outcome, _frames(data_set), threads):
+            result.add(one)
+            in_a_row = in_a_row + 1 if one.state is State.UNAVAILABLE else 0
+            if in_a_row >= _PATIENCE:
+                work.given_up.set()
+            if progress:
+                progress(result)
+        _write_problems(problems_file(data_set, folder), result.bad)
+    return result
+
+
+def problems_file(data_set: DataSet, folder: Path) -> Path:
+    """Where the frames that could not be had are written, one JSON object a line."""
+    return folder / f"{data_set.name}.problems.jsonl"
+
+
+def _frames(data_set: DataSet) -> Iterator[tuple[Stretch, int, Band]]:
+    return ((stretch, *place) for stretch in data_set.stretches for place in stretch.places())
+
+
+def _write_problems(path: Path, bad: list[Outcome]) -> None:
+    if not bad:
+        path.unlink(missing_ok=True)
+        return
+    aside = path.with_name(f"{path.name}.part")
+    with aside.open("w", encoding="utf-8") as file:
+        for one in bad:
+            file.write(json.dumps({"frame": one.frame, "state": one.state, "reason": one.reason}) + "\n")
+    aside.replace(path)
+
+
+class _Once(Generic[_T]):
+    """Answers of the archive, or its refusals, each asked for once, whichever thread is first."""
+
+    def __init__(self) -> None:
+        self._guard = Lock()
+        self._locks: dict[object, Lock] = {}
+        self._known: dict[object, _T | KiraError] = {}
+
+    def get(self, key: object, ask: Callable[[], _T]) -> _T:
+        with self._guard:
+            lock = self._locks.setdefault(key, Lock())
+        with lock:
+            if key not in self._known:
+                try:
+                    self._known[key] = ask()
+                except KiraError as error:
+                    self._known[key] = error
+            known = self._known[key]
+        if isinstance(known, KiraError):
+            raise type(known)(str(known))  # anew: one that is raised by many threads would gather all their tracebacks
+        return known
+
+
+class _Work:
+    """What is done for each frame, by any number of threads."""
+
+    def __init__(self, data_set: DataSet, client: ArchiveClient, folder: Path, index: Index) -> None:
+        self.given_up = Event()
+        self._release = data_set.release
+        self._client = client
+        self._folder = folder
+        self._index = index
+        self._reruns: _Once[int] = _Once()
+        self._checksums: _Once[dict[str, str]] = _Once()
+
+    def outcome(self, place: tuple[Stretch, int, Band]) -> Outcome:
+        stretch, number, band = place
+        name = stretch.name(self._release, number, band)
+        try:
+            frame = stretch.frame(self._release, self._rerun(stretch), number, band)
+            return self._bring(name, frame)
+        except NotInArchive as error:
+            return Outcome(name, State.MISSING, reason=str(error))
+        except (CorruptUpstream, ChecksumMismatch) as error:
+            return Outcome(name, State.CORRUPT, reason=str(error))
+        except ArchiveUnavailable as error:
+            return Outcome(name, State.UNAVAILABLE, reason=str(error))
+        except _GivenUpError:
+            return Outcome(name, State.NOT_TRIED, reason="The archive had stopped to answer.")
+
+    def _rerun(self, stretch: Stretch) -> int:
+        if stretch.rerun is not None:
+            return stretch.rerun
+        known = self._index.rerun(stretch.run)
+        if known is not None:
+            return known
+
+        def ask() -> int:
+            self._may_ask()
+            return self._client.newest_rerun(self._release, stretch.run)
+
+        return self._reruns.get(stretch.run, ask)
+
+    def _bring(self, name: str, frame: FrameId) -> Outcome:
+        path = f"{frame.release.service}/{frame.archive_path}"
+        file = self._folder / path
+        there = file.is_file()
+        if there:
+            proven = self._proven(name, path, frame)
+            if proven:
+                return proven
+            log.warning("%s is damaged on disk: it is removed, and fetched again", file)
+            file.unlink()
+        self._may_ask()
+        download, plain = fetch_whole(self._client, frame, sha1=self._sha1(frame))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_name(f".{file.name}.part")
+        try:
+            aside.write_bytes(download.content)
+            # Not synchronised with the disk: what a power cut takes, the SHA-256 of the next run tells.
+            aside.replace(file)
+        finally:
+            aside.unlink(missing_ok=True)
+        self._index.add(Fetched(path, len(download.content), download.sha256, len(plain), download.url))
+        state = State.REPLACED if there else State.FETCHED
+        return Outcome(name, state, len(download.content), len(plain))
+
+    def _proven(self, name: str, path: str, frame: FrameId) -> Outcome | None:
+        """Judge a file that is there; None if it is not what it should be."""
+        content = (self._folder / path).read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        known = self._index.get(path)
+        if known is not None:
+            if (known.size, known.sha256) != (len(content), sha256):
+                return None
+            return Outcome(name, State.PROVEN, known.size, known.plain_size)
+        try:
+            plain = unpack(content, frame.file_name)
+        except CorruptUpstream:
+            return None
+        sha1 = self._sha1(frame)
+        if sha1 and hashlib.sha1(content, usedforsecurity=False).hexdigest() != sha1:
+            return None
+        self._index.add(Fetched(path, len(content), sha256, len(plain)))
+        return Outcome(name, State.FOUND, len(content), len(plain))
+
+    def _sha1(self, frame: FrameId) -> str:
+        """SHA-1 of a frame as the archive publishes it; empty if it does not, or its listing cannot be had."""
+        place = frame.run, frame.rerun, frame.camcol
+
+        def ask() -> dict[str, str]:
+            try:
+                self._may_ask()
+                return self._client.checksums(frame.release, *place)
+            except (ArchiveUnavailable, _GivenUpError) as error:
+                log.warning("%s: no checksum of the archive's own is known: %s", frame.folder, error)
+                return {}
+
+        return self._checksums.get(place, ask).get(frame.file_name, "")
+
+    def _may_ask(self) -> None:
+        if self.given_up.is_set():
+            raise _GivenUpError("the archive had stopped to answer")
+
+
+class _GivenUpError(KiraError):
+    """The archive is not asked any more."""
