@@ -21,6 +21,7 @@ from benchmarks.memory import Peak
 from kira.errors import KiraError
 from kira.extraction import Profile
 from kira.jobs import extract as job
+from kira.jobs.conf import SPARK_CONF
 from kira.ledger import Outcome
 from kira.stack import hadoop
 from kira.stack.airflow_server import environment
@@ -31,14 +32,6 @@ from kira.stages.extraction import TaskRun, read_outcomes, read_tasks
 from kira.storage import Entry, Manifest, Store, open_store
 
 HDFS = {"namenode", "datanode1", "datanode2"}
-CONF = {
-    "spark.locality.wait": "0",
-    "spark.driver.memory": "1g",
-    "spark.python.worker.reuse": "true",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.task.maxFailures": "4",
-}
-"""That of the task `extract`, see `kira.airflow_glue.wiring`; a test holds them equal."""
 SPARK = "Kira, Spark from HDFS"
 
 
@@ -158,7 +151,7 @@ class Cluster:
         manifest = self.manifest(name, entries, profile)
         uri = manifest.save(self.store)
         self.store.write(f"{manifest.folder}/parameters.json", json.dumps(profile.as_dict()).encode())
-        conf = [word for key, value in CONF.items() for word in ("--conf", f"{key}={value}")]
+        conf = [word for key, value in SPARK_CONF.items() for word in ("--conf", f"{key}={value}")]
         command = [
             str(Path(sys.executable).with_name("spark-submit")), "--master", f"local[{cores},4]", *conf,
             "--name", "kira-extract", str(job.__file__), "--manifest", uri,

@@ -14,6 +14,7 @@ from kira.airflow_glue.notifier import RunNotifier
 from kira.airflow_glue.request import ARCHIVE_CONNECTION, FIELD_LISTS, MAX_BATCH_SIZE, MAX_BATCHES, PROFILES, Request
 from kira.airflow_glue.retries import POLICY, RETRIES, first_wait
 from kira.airflow_glue.spark import ExtractOperator
+from kira.jobs.conf import SPARK_CONF
 from kira.sdss import ALL_RELEASES
 from kira.sdss.selection import NUMBERS_PATTERN
 from kira.sdss.sky import SKY_PATTERN
@@ -21,7 +22,6 @@ from kira.sdss.sky import SKY_PATTERN
 ARCHIVE_POOL = "kira_archive"
 BACKFILL_POOL = "kira_backfill"
 SPARK_POOL = "kira_spark"
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 INGEST_PRIORITY, BACKFILL_PRIORITY = 100, 1
 """Whatever waits for a slot: every task of the ingestion goes before every task of a backfill."""
 DEFAULT_ARGS = {
@@ -188,17 +188,7 @@ def extract(manifest: Any, **options: Any) -> ExtractOperator:
         conn_id="kira_spark",
         name="kira-extract",
         pool=SPARK_POOL,
-        conf={
-            # Waiting for locality has doubled the makespan; a read over the network costs less.
-            "spark.locality.wait": "0",
-            "spark.driver.memory": "1g",
-            "spark.python.worker.reuse": "true",
-            # One thread a core: a library that takes all of them for itself would slow down its neighbours.
-            **{f"spark.executorEnv.{name}": "1" for name in ONE_THREAD},
-            "spark.ui.showConsoleProgress": "false",
-            # A killed driver is Airflow's to retry, a killed worker Spark's.
-            "spark.task.maxFailures": "4",
-        },
+        conf=SPARK_CONF,
         verbose=False,
         **options,
     )

@@ -3,7 +3,6 @@
 No time is asserted: that is what the benchmarks themselves are for.
 """
 
-import ast
 import json
 import shutil
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import agreement, cluster, document, report
+from benchmarks import agreement, document, report
 from benchmarks import run as runner
 from benchmarks.agreement import Catalogue, Disagreement, Limits, compare
 from benchmarks.contenders import Run, contenders
@@ -305,14 +304,6 @@ def test_every_scenario_expects_something() -> None:
     found = runner.scenarios()
     assert list(found) == ["one-core", "cores", "spark", "tail", "growth", "wire", "ingest"]
     assert all(one.begin().expectation for one in found.values())
-
-
-def test_the_spark_job_is_submitted_as_airflow_does() -> None:
-    """The settings of the task `extract` are read from its source: to import it would take Airflow."""
-    tree = ast.parse((PROJECT / "kira" / "airflow_glue" / "wiring.py").read_text())
-    (extract,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "extract"]
-    (conf,) = [one.value for one in ast.walk(extract) if isinstance(one, ast.keyword) and one.arg == "conf"]
-    assert ast.literal_eval(conf) == cluster.CONF
 
 
 def test_the_crowded_frame_is_no_ordinary_one() -> None:

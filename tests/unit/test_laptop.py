@@ -16,7 +16,7 @@ from astropy.table import Table
 from real_frames import archive_file
 
 from kira.errors import InvalidInput
-from kira.extraction import Parameters, SurveyProfile
+from kira.extraction import Parameters, Profile, SurveyProfile
 from kira.laptop import companions_of, measure_file, name_of, read_file, together
 from kira.sdss import FrameId, Release
 
@@ -131,7 +131,7 @@ def test_one_table_of_both_layouts(shared_sdss: Path, tmp_path: Path, ending: st
     assert FRAME in said
     if ending == "parquet":
         table = pq.read_table(out)
-        assert table.schema.metadata[b"kira_profile"].decode() == SurveyProfile().slug
+        assert table.schema.metadata[b"kira_profile"].decode() == Profile.named("survey").slug
         assert table.schema.metadata[b"synthetic"] == b"no"
         bands, runs = table["band"].to_pylist(), set(table["run"].to_pylist())
     else:

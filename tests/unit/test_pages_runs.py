@@ -44,7 +44,7 @@ PROFILE = Parameters()
 TEXTS = [f"dr12-301-000094-1-0012-{band}" for band in "gr"]
 RUN = "manual__2026-11-22T08:00:00+00:00"
 AT = datetime(2026, 11, 22, 8)
-VERSIONS = {"kira", "sep", "numpy", "astropy", "pyarrow", "python"}
+VERSIONS = {"kira", "sep", "numba", "numpy", "astropy", "pyarrow", "python"}
 
 
 @pytest.fixture
