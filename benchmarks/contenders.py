@@ -142,6 +142,7 @@ def ours(engine: str) -> str:
 
 
 SEXTRACTOR = "source-extractor, xargs"
+SAME_WORK = "Kira, source-extractor's work"
 FEWER_CIRCLES = "source-extractor, 3 circles"
 SEP = "sep by hand, pool"
 PHOTUTILS = "photutils, pool"
@@ -156,7 +157,7 @@ def contenders(profile: Profile, folder: Path, *, slow: bool = True) -> tuple[li
     profile : Profile
     folder : Path
     slow : bool
-        With photutils, and with source-extractor's variant.
+        With photutils, source-extractor's variant, and Kira's that does what source-extractor does and no more.
 
     Returns
     -------
@@ -170,6 +171,9 @@ def contenders(profile: Profile, folder: Path, *, slow: bool = True) -> tuple[li
         InPool(ours(engine), Kira(with_engine(profile, engine)), folder / engine) for engine in reversed(engines())
     ]
     left_out = []
+    if slow and profile.kind == "survey":
+        same = sextractor.like_sextractor(with_engine(profile, engines()[-1]))
+        found.append(InPool(SAME_WORK, Kira(same), folder / "same-work"))
     if sextractor.is_installed():
         found.append(SourceExtractor(SEXTRACTOR, sextractor.Configured.write(folder / "sextractor", profile)))
         if slow and profile.kind == "survey":

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from benchmarks.frames import FrameFile
 from benchmarks.machine import cpus, one_thread, pin
+from kira.stages import memory
 
 FRAMES_A_PIECE = 10
 _START_SECONDS = 600.0
@@ -101,6 +102,7 @@ def run(work: Work, files: Sequence[FrameFile], cores: int, out: Path) -> Measur
 def _begin(work: Work, first: FrameFile, ready: Any, numbers: list[int]) -> None:
     global _work  # noqa: PLW0603
     pin(numbers)
+    memory.reuse()  # as the workers of a Spark job do; for all contenders alike
     _work = work
     try:
         work(first)

@@ -272,6 +272,7 @@ def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
         How many attempts there were before.
     """
     store = open_store(task.stage_url)
+    memory.reuse()
     engine_of(task.parameters)  # loaded, and the first time on a machine compiled, at no frame's cost
     deadly = _deadly(store, task, number)
     measure = _measure_alone if task.alone else _measure

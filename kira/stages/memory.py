@@ -27,6 +27,22 @@ def forget_peak() -> None:
         _REFS.write_text("5")
 
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_FRAME_SIZED = 64 << 20
+
+
+def reuse() -> None:
+    """Have memory of a frame's size used again for the next frame's, in a process that measures many.
+
+    By itself glibc returns it to the system whenever it is freed, and the system clears every page of it anew: a tenth
+    of the time of an extraction.
+    """
+    with suppress(OSError, AttributeError):  # glibc only
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _FRAME_SIZED)
+        libc.mallopt(_M_TRIM_THRESHOLD, 4 * _FRAME_SIZED)
+
+
 def give_back() -> None:
     """Return to the system what was freed: after a crowded frame the allocators would keep it for good."""
     gc.collect()
