@@ -42,7 +42,7 @@ test-unit: ## the quick tests
 
 test-integration: ## real S3, HDFS and Spark
 	@scripts/setup test
-	@.venv/bin/python -m pytest -m integration tests/integration tests/unit
+	@.venv/bin/python -m pytest -n 2 --dist loadfile -m integration tests/integration tests/unit
 
 test-e2e: ## Airflow's own scheduler from the archive to the catalogue (SLOW=1: with what takes many minutes)
 	@scripts/setup test

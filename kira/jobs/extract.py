@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from kira.errors import InvalidInput, SparkTaskFailed, StorageError
 from kira.extraction import Profile
@@ -27,6 +28,7 @@ from kira.stages.extraction import (
     extract_batch,
     finished,
     forget_failure,
+    get_ready,
     note_failure,
     timed_task,
 )
@@ -84,9 +86,13 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
     notes = JobNotes()
     notes.versions["spark"] = context.version
 
+    # Workers take seconds to load what they need: before the first frame, and all at once.
+    cores = context.defaultParallelism
+    context.parallelize(range(cores), cores).foreach(partial(_load, parameters))
+
     def run_all(tasks: Sequence[Task]) -> Iterable[list[Measured]]:
         frames = sum(len(task.entries) for task in tasks)
-        log.info("%d frames in %d tasks on %d cores", frames, len(tasks), context.defaultParallelism)
+        log.info("%d frames in %d tasks on %d cores", frames, len(tasks), cores)
         over = threading.Event()
         watcher = threading.Thread(target=_report, args=(context, store, manifest, tasks, over), daemon=True)
         watcher.start()
@@ -103,12 +109,16 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
         return [measured for measured, _ in results]
 
     try:
-        measured = extract_batch(store, manifest, parameters, context.defaultParallelism, run_all, limits, notes)
+        measured = extract_batch(store, manifest, parameters, cores, run_all, limits, notes)
     finally:
         spark.stop()
     good = sum(Outcome(one.outcome).good for one in measured)
     sources = sum(one.sources for one in measured)
     log.info("batch %s: %d of %d frames extracted, %d sources", manifest.batch, good, len(measured), sources)
+
+
+def _load(parameters: Profile, _number: int) -> None:
+    get_ready(parameters)
 
 
 def _in_worker(task: Task) -> tuple[list[Measured], TaskRun]:

@@ -255,6 +255,15 @@ def make_tasks(
     ]
 
 
+def get_ready(parameters: Profile) -> None:
+    """Load what a worker needs, and compile it the first time on a machine: at no frame's cost."""
+    import astropy.coordinates
+    import astropy.wcs  # noqa: F401
+
+    memory.reuse()
+    engine_of(parameters)
+
+
 def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
     """Extract the frames of a task and write their sources to one Parquet file.
 
@@ -272,8 +281,7 @@ def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
         How many attempts there were before.
     """
     store = open_store(task.stage_url)
-    memory.reuse()
-    engine_of(task.parameters)  # loaded, and the first time on a machine compiled, at no frame's cost
+    get_ready(task.parameters)
     deadly = _deadly(store, task, number)
     measure = _measure_alone if task.alone else _measure
     noted = bool(number or task.alone)
