@@ -30,6 +30,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
@@ -257,11 +258,13 @@ def make_tasks(
 
 def get_ready(parameters: Profile) -> None:
     """Load what a worker needs, and compile it the first time on a machine: at no frame's cost."""
-    import astropy.coordinates
-    import astropy.wcs  # noqa: F401
+    from kira.extraction.trial import frames
 
     memory.reuse()
     engine_of(parameters)
+    # What is loaded late by libraries comes with the first frame: a small one that is nobody's.
+    extract(frames()[0], parameters)
+    pa.table({"x": np.zeros(1)})
 
 
 def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
