@@ -171,12 +171,11 @@ def contenders(profile: Profile, folder: Path, *, slow: bool = True) -> tuple[li
         InPool(ours(engine), Kira(with_engine(profile, engine)), folder / engine) for engine in reversed(engines())
     ]
     left_out = []
-    if slow and profile.kind == "survey":
-        same = sextractor.like_sextractor(with_engine(profile, engines()[-1]))
-        found.append(InPool(SAME_WORK, Kira(same), folder / "same-work"))
     if sextractor.is_installed():
         found.append(SourceExtractor(SEXTRACTOR, sextractor.Configured.write(folder / "sextractor", profile)))
         if slow and profile.kind == "survey":
+            same = sextractor.like_sextractor(with_engine(profile, engines()[-1]))
+            found.append(InPool(SAME_WORK, Kira(same), folder / "same-work"))
             three = sextractor.Configured.write(folder / "sextractor-3", profile, circles=3)
             found.append(SourceExtractor(FEWER_CIRCLES, three))
     else:

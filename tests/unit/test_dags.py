@@ -22,6 +22,7 @@ HEAVY = (
     "kira.airflow_glue.tasks",
 )  # fmt: skip
 LIGHT = {
+    "kira.jobs", "kira.jobs.conf",
     "kira", "kira.airflow_glue", "kira.airflow_glue.links", "kira.airflow_glue.notifier", "kira.airflow_glue.request",
     "kira.airflow_glue.retries", "kira.airflow_glue.spark", "kira.airflow_glue.wiring", "kira.errors",
 }  # fmt: skip
