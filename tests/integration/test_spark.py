@@ -264,7 +264,7 @@ def test_a_killed_worker_is_started_again_and_leaves_no_part(
 def test_frames_that_hang_kill_their_worker_or_eat_its_memory_harm_no_other(
     undisturbed: tuple[Job, str], new_job: Callable[[str], Job], tmp_path: Path
 ) -> None:
-    hangs, eats, kills = FRAMES[2], FRAMES[4], FRAMES[3]  # the first two in one task, the third in the other
+    hangs, eats, kills = FRAMES[2], FRAMES[4], FRAMES[9]  # the first two in one task, the third in another
     odd = {hangs: "hang", eats: "eat", kills: "kill"}
     job = new_job("odd")
     said = job.run(
