@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import stat
 import tempfile
 import time
 from functools import cache
@@ -28,20 +29,32 @@ _at_work: list[bool] = []
 def folder() -> Path:
     """Folder of the compiled kernels of this version of the code, of Numba and of numpy.
 
-    Below `NUMBA_CACHE_DIR` where that is set, else in the user's cache (`XDG_CACHE_HOME`, `~/.cache`). It holds
-    code that is run: others must not be able to write into it. Where none can be made, a temporary one that is this
-    process's own.
+    Below `NUMBA_CACHE_DIR` where that is set, else in the user's cache (`XDG_CACHE_HOME`, `~/.cache`), else in one of
+    the user's own in the folder for temporary files. It holds code that is run: a folder into which others can write is
+    not taken. Where there is none at all, it is a new one for this process alone.
     """
-    base = Path(os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("kira"))
-    made = base / f"kernels-{_version()}"
+    name = f"kernels-{_version()}"
+    temporary = Path(tempfile.gettempdir()) / f"kira-{os.getuid()}"
+    for base in (Path(os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_dir("kira")), temporary):
+        if why := _why_not(base / name):
+            log.warning("Compiled kernels cannot be kept in %s: %s", base / name, why)
+        else:
+            return base / name
+    log.warning("Each process compiles its own kernels: set NUMBA_CACHE_DIR to a folder that its user may write to")
+    return Path(tempfile.mkdtemp(prefix="kira-kernels-"))
+
+
+def _why_not(path: Path) -> str:
+    """Make a folder that only this user can write to; why it is not one, empty where it is."""
     try:
-        made.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(made, os.W_OK | os.X_OK):
-            raise PermissionError(f"{made} cannot be written to")
+        for one in (path.parent, path):
+            one.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
     except OSError as error:
-        made = Path(tempfile.mkdtemp(prefix="kira-kernels-"))
-        log.warning("Compiled kernels cannot be kept (%s): each process compiles its own; set NUMBA_CACHE_DIR", error)
-    return made
+        return error.strerror or str(error)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        return "it is not a folder into which this user alone can write"
+    return "" if os.access(path, os.W_OK | os.X_OK) else "no permission to write"
 
 
 def _version() -> str:
