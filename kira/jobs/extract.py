@@ -139,7 +139,7 @@ def _report(context: "object", store: Store, manifest: Manifest, tasks: Sequence
     here = sum(len(task.entries) for task in tasks)  # fewer in the second round
     tracker = context.statusTracker()  # type: ignore[attr-defined]
     told = -1
-    while not over.wait(_PROGRESS_SECONDS):
+    while True:
         stages = [tracker.getStageInfo(number) for number in tracker.getActiveStageIds()]
         done = sum(stage.numCompletedTasks for stage in stages if stage)
         if done != told:
@@ -147,6 +147,8 @@ def _report(context: "object", store: Store, manifest: Manifest, tasks: Sequence
             estimate = frames - here + here * done // len(tasks)
             log.info("extract: about %d of %d frames (%d of %d tasks)", estimate, frames, done, len(tasks))
             store.write(f"{manifest.folder}/{PROGRESS}", json.dumps({"frames": estimate}).encode())
+        if over.wait(_PROGRESS_SECONDS):
+            return
 
 
 if __name__ == "__main__":
