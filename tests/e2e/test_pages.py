@@ -158,6 +158,7 @@ def test_an_ingestion_is_followed_and_what_failed_is_found_and_mended(page: Page
 
     shown = inside(page)
     section(page).get_by_role("link", name="1 failed").click()
+    expect(shown.get_by_role("heading", name="Not published, by cause")).to_be_visible()
     expect(shown.locator(".verdict")).to_have_text("1 frame has failed")
     shown.locator("summary").first.click()
     shown.get_by_role("link", name=str(CORRUPT), exact=True).click()
