@@ -7,7 +7,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import AssetAlias, Param, task, task_group
+from airflow.sdk import AssetAlias, CronTriggerTimetable, Param, task, task_group
 
 from kira.airflow_glue.links import OF_BATCH, OF_RUN
 from kira.airflow_glue.notifier import RunNotifier
@@ -35,12 +35,21 @@ DEFAULT_ARGS = {
     "weight_rule": "absolute",
 }
 _DEFAULT = Request()
+_NO_CRON = ("@once", "@continuous")
 
 
-def schedule() -> str | None:
-    """When `sdss_ingest` runs by itself: `KIRA_SCHEDULE`, a cron text or preset, daily by default; `none` for never."""
+def schedule() -> CronTriggerTimetable | str | None:
+    """When `sdss_ingest` runs by itself: `KIRA_SCHEDULE`, a cron text or preset, daily by default; `none` for never.
+
+    By itself Airflow makes up for the last run that was due if a tenth of the time to the next has not passed, though
+    the DAG was not there then: a stack that is first started in the small hours would ingest at once.
+    """
     text = os.environ.get("KIRA_SCHEDULE", "").strip() or "@daily"
-    return None if text.lower() == "none" else text
+    if text.lower() == "none":
+        return None
+    if text in _NO_CRON:
+        return text
+    return CronTriggerTimetable(text, timezone="UTC", run_immediately=timedelta(seconds=1))
 
 
 def alerts() -> dict[str, Any]:
