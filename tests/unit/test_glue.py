@@ -224,7 +224,14 @@ def test_a_standing_selection(context: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "schedule"),
-    [("", "0 0 * * *"), ("@daily", "0 0 * * *"), ("none", None), ("NONE", None), ("0 3 * * *", "0 3 * * *"), ("@once", "@once")],
+    [
+        ("", "0 0 * * *"),
+        ("@daily", "0 0 * * *"),
+        ("none", None),
+        ("NONE", None),
+        ("0 3 * * *", "0 3 * * *"),
+        ("@once", "@once"),
+    ],
 )
 def test_the_schedule_can_be_set(monkeypatch: pytest.MonkeyPatch, text: str, schedule: str | None) -> None:
     monkeypatch.setenv("KIRA_SCHEDULE", text)
