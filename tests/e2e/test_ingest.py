@@ -193,6 +193,7 @@ def test_sample_archive(observatory: Observatory) -> None:
         assert np.median(distance) < 0.1
 
 
+@pytest.mark.slow  # test_companions_staged.py has the same without Airflow
 def test_by_default_frames_are_calibrated_with_what_lies_beside_them(
     observatory: Observatory, shared_sdss: Path, tmp_path: Path
 ) -> None:
