@@ -20,6 +20,7 @@ from benchmarks.machine import ONE_THREAD, pinned
 from benchmarks.memory import Peak
 from kira.errors import KiraError
 from kira.extraction import Profile
+from kira.frames.staged import SUFFIX, pack
 from kira.jobs import extract as job
 from kira.jobs.conf import SPARK_CONF
 from kira.ledger import Outcome
@@ -133,11 +134,13 @@ class Cluster:
         if inode not in self._staged:
             content = file.path.read_bytes()
             sha256, size = hashlib.sha256(content).hexdigest(), len(content)
-            staged = f"bench/frames/{sha256[:2]}/{file.path.name}"
-            self.store.write(staged, content)
+            staged = f"bench/frames/{sha256[:2]}/{file.path.name}{SUFFIX}"
+            packed = pack(content, file.frame.pixel_bytes)
+            self.store.write(staged, packed)
             self._staged[inode] = Entry(
-                file.frame, "", "", staged, size=size, sha256=sha256, plain_size=size, plain_sha256=sha256
-            )
+                file.frame, "", "", staged, size=size, sha256=sha256, plain_size=size, plain_sha256=sha256,
+                staged_sha256=hashlib.sha256(packed).hexdigest(),
+            )  # fmt: skip
         return replace(self._staged[inode], frame=file.frame)
 
     def submit(self, name: str, entries: Sequence[Entry], profile: Profile, cores: int) -> SparkRun:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kira.errors import BadFrame, InvalidInput, KiraError
 from kira.frames import Frame, read_frame
+from kira.frames.staged import plain_of
 from kira.pages.kept import Kept
 from kira.pages.missing import NotThere
 from kira.sdss import Band, FrameId
@@ -169,7 +170,7 @@ class Pixels:
             If the store refuses.
         """
         path, version = self._there(archive, frame)
-        return self._frames((path, version), lambda: _read(self.store.read(path), frame))
+        return self._frames((path, version), lambda: _read(plain_of(self.store.read(path), path), frame))
 
     def picture(self, archive: str, frame: FrameId, stretch: Stretch, scale: int) -> Picture:
         """Picture of a staged frame.
@@ -211,7 +212,7 @@ class Pixels:
     def header(self, archive: str, frame: FrameId) -> list[tuple[str, list[Card]]]:
         """All cards of all headers of a staged file, with a title for each; raises as `frame`."""
         path, _ = self._there(archive, frame)
-        return cards_of(self.store.read(path), frame.plain_name)
+        return cards_of(plain_of(self.store.read(path), path), frame.plain_name)
 
     def missing(self, archive: str, frame: FrameId) -> str:
         """Why there are no pixels to show; empty where the file is there."""

@@ -123,7 +123,7 @@ class FrameId:
 
     @property
     def plain_name(self) -> str:
-        """File name of the uncompressed FITS file, as it is staged."""
+        """File name of the uncompressed FITS file."""
         if self.release.service is Service.DAS:
             return f"fpC-{self.run:06d}-{self.band}{self.camcol}-{self.field:04d}.fit"
         return f"frame-{self.band}-{self.run:06d}-{self.camcol}-{self.field:04d}.fits"
@@ -190,8 +190,13 @@ class FrameId:
 
     @property
     def staged_path(self) -> str:
-        """Path of the plain FITS file below the staging root."""
-        return f"{self.release.service}/{self.folder}/{self.plain_name}"
+        """Path of the frame below the staging root; see `kira.frames.staged` for what is in it."""
+        return f"{self.release.service}/{self.folder}/{self.plain_name}.blosc"
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Length of a pixel in the frame's file: whole counts in fpC files, floating point in others."""
+        return 2 if self.release.service is Service.DAS else 4
 
 
 def frames_folder(release: Release, run: int, rerun: int, camcol: int) -> str:

@@ -2,7 +2,7 @@
 
 A frame is downloaded, its SHA-256 computed on the way, and decompressed to its end, which alone proves it whole. Only
 then it goes to S3. Decompressing a frame costs more than anything else but extraction, so the plain FITS bytes are
-handed over to the next stage, aside in the staging store, and it is never done twice.
+handed over to the next stage, packed as they will be staged and aside in the staging store: it is never done twice.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import logging
 import time
 from dataclasses import replace
 
+from kira.frames.staged import SUFFIX, pack
 from kira.frames.whole import fetch_whole
 from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
@@ -71,7 +72,8 @@ def mirror(
                 "source-date": fetched.last_modified or "",
             }
             # Handed over first: once the object is in S3, nobody will decompress the frame in this stage again.
-            services.store.write(handed_over(manifest, entry.frame, known.plain_sha256), plain)
+            packed = pack(plain, entry.frame.pixel_bytes)
+            services.store.write(handed_over(manifest, entry.frame, known.plain_sha256), packed)
             if not services.mirror.put(entry.key, fetched.content, known, source, overwrite=changed):
                 # Another run was faster. What it stored is what the next stage will read.
                 known = services.mirror.find(entry.key) or known
@@ -106,8 +108,8 @@ def _other_bytes(entry: Entry, before: Mirrored | None, now: Mirrored) -> bool:
 
 
 def handed_over(manifest: Manifest, frame: FrameId, plain_sha256: str) -> str:
-    """Path of decompressed bytes on their way from this stage to the next, named by frame and content."""
-    return f"{manifest.archive}/aside/{frame}-{plain_sha256[:16]}.fits"
+    """Path of a frame, packed to be staged, on its way from this stage to the next, named by frame and content."""
+    return f"{manifest.archive}/aside/{frame}-{plain_sha256[:16]}.fits{SUFFIX}"
 
 
 def _outcome(entry: Entry, known: Mirrored) -> Outcome:

@@ -17,5 +17,5 @@ def mirror_folder(archive: Archive, release: Release, run: int, rerun: int, camc
 
 
 def staged_path(archive: Archive, frame: FrameId) -> str:
-    """Path of the plain FITS file below the staging root."""
+    """Path of the staged frame below the staging root."""
     return f"{archive.name}/frames/{frame.staged_path}"

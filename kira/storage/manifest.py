@@ -62,7 +62,7 @@ class Entry:
     key : str
         S3 key in the mirror.
     staged : str
-        Path of the plain FITS file below the staging root.
+        Path of the staged file below the staging root; see `kira.frames.staged`.
     size, plain_size : int, optional
         Bytes as downloaded and decompressed; known from the mirror stage on.
     sha256, plain_sha256 : str, optional
@@ -81,6 +81,9 @@ class Entry:
         What its profile wants to know beside the frame.
     crowding : float, optional
         Part of its pixels that is bright, known from the stage stage on: what extraction will cost depends on it.
+    staged_sha256 : str, optional
+        SHA-256 of the staged file, hex, known from the stage stage on. It was taken of the very bytes that were found
+        to unpack to `plain_sha256`.
     """
 
     frame: FrameId
@@ -98,6 +101,7 @@ class Entry:
     why: str = field(default="", compare=False)
     beside: tuple[Beside, ...] = ()
     crowding: float | None = field(default=None, compare=False)
+    staged_sha256: str | None = field(default=None, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """Fill a JSON object."""

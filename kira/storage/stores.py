@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,6 +18,7 @@ from kira.storage.failures import first_line, storage_errors
 from kira.storage.ranged import RangedFile
 from kira.storage.store import Store, StoredFile, check_path
 
+_COMPLETE_SECONDS, _COMPLETE_POLL = 60.0, 0.002
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 
 
@@ -110,11 +112,20 @@ class HdfsStore(Store):
 
     @override
     def _write(self, path: str, content: bytes) -> None:
-        with (
-            storage_errors(self.uri(path), "written"),
-            self.client.create(self._at(path), WriteOptions(create_parent=True)) as file,
-        ):
-            file.write(content)
+        target = self._at(path)
+        with storage_errors(self.uri(path), "written"):
+            with self.client.create(target, WriteOptions(create_parent=True)) as file:
+                file.write(content)
+            # Where the NameNode lets a file be closed before a DataNode has reported its last block
+            # (dfs.namenode.file.close.num-committed-allowed), it is read without that block for some milliseconds.
+            deadline = time.monotonic() + _COMPLETE_SECONDS
+            while len(self.client.read(target)) < len(content):
+                if time.monotonic() > deadline:
+                    raise StorageError(
+                        f"{self.uri(path)} was written, but no DataNode has reported its last block to the NameNode "
+                        f"for {_COMPLETE_SECONDS:.0f} s."
+                    )
+                time.sleep(_COMPLETE_POLL)
 
     @override
     def read(self, path: str) -> bytes:

@@ -24,6 +24,7 @@ from pipeline import PARAMETERS
 from kira.catalog import digest, read_parts
 from kira.frames.contents import FRAME_NUMBER_OFFSET
 from kira.frames.integrity import unpack
+from kira.frames.staged import pack
 from kira.ledger import Outcome
 from kira.sdss import FrameId
 from kira.stack.airflow_server import environment
@@ -171,7 +172,7 @@ def new_job(servers: LocalStack, shared_sdss: Path) -> Iterator[Callable[[str], 
     for frame in FRAMES:
         content = content_of(frame, real)
         staged = f"spark/frames/{frame.staged_path}"
-        store.write(staged, content)
+        store.write(staged, pack(content, frame.pixel_bytes))
         sha = hashlib.sha256(content).hexdigest()
         entries.append(Entry(frame, "http://none/x", "spark/none", staged, 1, "0" * 64, len(content), sha))
 

@@ -1,6 +1,7 @@
 """Archive to published catalogue by the stages, on real frames and real servers; and all of it twice."""
 
 import gzip
+import hashlib
 import io
 import json
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from kira.catalog import SCHEMA
 from kira.errors import KiraError
 from kira.frames import whole
 from kira.frames.integrity import unpack
+from kira.frames.staged import plain_of
 from kira.ledger import Context, Ledger, Outcome, Record, Stage
 from kira.sdss.archive import ArchiveClient, Download
 from kira.stack.local import LocalStack
@@ -87,8 +89,10 @@ def test_five_frames_from_the_archive_to_the_catalogue(pipeline: Pipeline, unpac
     for entry in staged.entries:
         archived = pipeline.file(entry.frame).read_bytes()
         assert mirror.get(entry.key, entry.sha256 or "") == archived
-        assert store.read(entry.staged) == unpack(archived, entry.frame.file_name)
-        assert (entry.size, entry.plain_size) == (len(archived), store.size(entry.staged))
+        packed, plain = store.read(entry.staged), unpack(archived, entry.frame.file_name)
+        assert plain_of(packed, entry.staged) == plain
+        assert entry.staged_sha256 == hashlib.sha256(packed).hexdigest()
+        assert (entry.size, entry.plain_size) == (len(archived), len(plain))
     assert [entry.frame for entry in staged.entries] == [entry.frame for entry in planned.entries]
 
     measured = pipeline.extract(staged)
@@ -229,7 +233,8 @@ def test_where_nothing_was_handed_over_staging_decompresses_from_s3_itself(
     assert sorted(unpacked) == sorted(entry.frame.file_name for entry in staged.entries)
     assert {row.outcome for row in small.outcomes(Stage.STAGE).values()} == {"ok"}
     for entry in staged.entries:
-        assert store.read(entry.staged) == unpack(small.file(entry.frame).read_bytes(), entry.frame.file_name)
+        plain = unpack(small.file(entry.frame).read_bytes(), entry.frame.file_name)
+        assert plain_of(store.read(entry.staged), entry.staged) == plain
     assert store.listing("small/aside") == []
 
 
@@ -238,7 +243,9 @@ def test_a_handed_over_file_of_other_bytes_is_noticed_and_made_anew(small: Pipel
     mirrored = small.mirror(small.planned())
     entry = mirrored.entries[0]
     aside = handed_over(mirrored, entry.frame, entry.plain_sha256 or "")
-    store.write(aside, b"\0" * len(store.read(aside)))
+    content = bytearray(store.read(aside))
+    content[len(content) // 2] ^= 1
+    store.write(aside, bytes(content))
     trying = replace(small, attempt=replace(small.attempt, last=False))
     with pytest.raises(TryAgain, match=r"1 of 2 frames of batch .* failed in stage stage"):
         trying.stage(mirrored)

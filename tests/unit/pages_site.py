@@ -12,6 +12,7 @@ from real_frames import plain
 
 from kira.catalog import read_parts
 from kira.extraction import Profile
+from kira.frames.staged import pack
 from kira.ledger import Context, Ledger, Outcome, Record, Stage
 from kira.pages.app import create_app
 from kira.pages.data import Data
@@ -51,11 +52,17 @@ def opened(folder: Path, *, allowed: bool = True) -> Site:
     return Site(client, data, Ledger(settings.ledger_url), open_store(settings.stage_url))
 
 
+def put(store: Store, frame: FrameId, content: bytes) -> str:
+    """Stage the plain bytes of a frame's file; returns where."""
+    path = staged_path(ARCHIVE, frame)
+    store.write(path, pack(content, frame.pixel_bytes))
+    return path
+
+
 def entry_of(root: Path, store: Store, frame: FrameId) -> Entry:
     """A frame staged, and its entry."""
     content = plain(root, str(frame))
-    path = staged_path(ARCHIVE, frame)
-    store.write(path, content)
+    path = put(store, frame, content)
     beside = (
         Beside("psField", "http://none/p", "shared/p", "", 10, "ab" * 32, 20, "cd" * 32),
         Beside("fpM", "http://none/m", "shared/m", missing="It is not in the archive (404)."),

@@ -10,6 +10,7 @@ from tenacity import wait_none
 
 from kira.errors import StorageError
 from kira.extraction import Parameters
+from kira.frames.staged import pack
 from kira.ledger import Outcome
 from kira.sdss import FrameId
 from kira.stages import extraction
@@ -18,9 +19,10 @@ from kira.stages.work import TRANSIENT
 from kira.storage import Entry, Manifest, Store, open_store
 
 CONTENT = b"no frame, and that is what is said of it once it could be read"
+PACKED = pack(CONTENT, 4)
 FRAMES = [FrameId.parse(f"dr12-301-000094-1-{field:04d}-r") for field in (11, 12)]
 ENTRIES = tuple(
-    Entry(frame, "http://none/x", "k", f"a/frames/{frame}", 1, "0" * 64, len(CONTENT),
+    Entry(frame, "http://none/x", "k", f"a/frames/{frame}.blosc", 1, "0" * 64, len(CONTENT),
           hashlib.sha256(CONTENT).hexdigest())
     for frame in FRAMES
 )  # fmt: skip
@@ -49,7 +51,7 @@ def measure(store: Store, failures: int, monkeypatch: pytest.MonkeyPatch) -> tup
     shaky = Shaky(store, failures)
     monkeypatch.setattr(extraction, "open_store", lambda _: shaky)
     monkeypatch.setattr(extraction._read.retry, "wait", wait_none())  # type: ignore[attr-defined]
-    store.write(ENTRIES[0].staged, CONTENT)
+    store.write(ENTRIES[0].staged, PACKED)
     (one,) = run_task(Task(store.url, "a/attempt", 0, Parameters(), ENTRIES[:1]), "0")
     return one, shaky.reads
 
@@ -90,8 +92,8 @@ def test_what_is_published_is_finished(store: Store) -> None:
 
 @pytest.mark.parametrize("mended", [True, False])
 def test_what_failed_in_a_way_that_may_pass_is_tried_again_in_the_same_job(store: Store, mended: bool) -> None:
-    damaged = CONTENT[:-1] + b"?"
-    store.write(ENTRIES[0].staged, CONTENT)
+    damaged = PACKED[:-1] + b"?"
+    store.write(ENTRIES[0].staged, PACKED)
     store.write(ENTRIES[1].staged, damaged)
     rounds = []
 
@@ -99,7 +101,7 @@ def test_what_failed_in_a_way_that_may_pass_is_tried_again_in_the_same_job(store
         if rounds:
             assert store.read(ENTRIES[1].staged) == damaged  # a bad read is no proof that the file is bad
             if mended:
-                store.write(ENTRIES[1].staged, CONTENT)
+                store.write(ENTRIES[1].staged, PACKED)
         rounds.append([len(task.entries) for task in tasks])
         return [run_task(task, "0") for task in tasks]
 

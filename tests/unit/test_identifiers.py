@@ -93,7 +93,7 @@ class TestPaths:
         assert OLD.tsfield_path == OLD.calibration_path
         assert OLD.psfield_path == "imaging/4192/40/objcs/4/psField-004192-4-0300.fit"
         assert OLD.mask_path == "imaging/4192/40/objcs/4/fpM-004192-r4-0300.fit"
-        assert OLD.staged_path == "das/imaging/4192/40/corr/4/fpC-004192-r4-0300.fit"
+        assert OLD.staged_path == "das/imaging/4192/40/corr/4/fpC-004192-r4-0300.fit.blosc"
 
     def test_sas(self) -> None:
         assert NEW.plain_name == "frame-r-000094-1-0012.fits"
@@ -103,7 +103,7 @@ class TestPaths:
         assert NEW.tsfield_path is None
         assert NEW.psfield_path == "dr12/boss/photo/redux/301/94/objcs/1/psField-000094-1-0012.fit"
         assert NEW.mask_path == "dr12/boss/photo/redux/301/94/objcs/1/fpM-000094-r1-0012.fit.gz"
-        assert NEW.staged_path == "sas/dr12/boss/photoObj/frames/301/94/1/frame-r-000094-1-0012.fits"
+        assert NEW.staged_path == "sas/dr12/boss/photoObj/frames/301/94/1/frame-r-000094-1-0012.fits.blosc"
 
     def test_real_files_are_where_they_should_be(self, shared_sdss: Path) -> None:
         found = 0

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from pages_site import ARCHIVE, RUN, Site, opened, publish
+from pages_site import ARCHIVE, RUN, Site, opened, publish, put
 from PIL import Image
 from real_frames import COUNTS, M2, frame, full_frame, plain
 
@@ -217,12 +217,12 @@ def test_a_header_is_text_of_others(site: Site, shared_sdss: Path, tmp_path: Pat
     mine = opened(tmp_path)
     publish(mine, shared_sdss, [str(other)], SURVEY, "s-1")
     for content in (out.getvalue(), broken):
-        mine.store.write(staged_path(ARCHIVE, other), content)
+        put(mine.store, other, content)
         answer = mine.client.get(page(str(other), "/header"))
         assert answer.status_code == 200
         assert "<script" not in answer.text.replace('<script src="/static/', "")
         assert "<img" not in answer.text
-    mine.store.write(staged_path(ARCHIVE, other), b"no FITS at all " * 1000)
+    put(mine.store, other, b"no FITS at all " * 1000)
     assert "its header cannot be read" in mine.client.get(page(str(other), "/header")).text
     assert mine.client.get(page(str(other), "/picture")).status_code == 503
     mine.ledger.engine.dispose()
@@ -231,7 +231,7 @@ def test_a_header_is_text_of_others(site: Site, shared_sdss: Path, tmp_path: Pat
 def test_a_frame_of_another_field_can_be_looked_at_all_the_same(shared_sdss: Path, tmp_path: Path) -> None:
     mine = opened(tmp_path)
     publish(mine, shared_sdss, [R], SURVEY, "s-1")
-    mine.store.write(staged_path(ARCHIVE, FrameId.parse(R)), plain(shared_sdss, HELD_BACK))
+    put(mine.store, FrameId.parse(R), plain(shared_sdss, HELD_BACK))
     assert mine.client.get(page(R, "/picture")).status_code == 200
     mine.ledger.engine.dispose()
 
@@ -244,7 +244,7 @@ def test_a_synthetic_frame_is_labelled_wherever_it_is_shown(shared_sdss: Path, t
         hdus[0].header["SYNTHET"] = True
         out = io.BytesIO()
         hdus.writeto(out)
-    mine.store.write(staged_path(ARCHIVE, FrameId.parse(R)), out.getvalue())
+    put(mine.store, FrameId.parse(R), out.getvalue())
     assert "<strong>Synthetic:</strong>" in mine.client.get(page(R, "/pixels")).text
     after = Image.open(io.BytesIO(mine.client.get(page(R, "/picture?stretch=zscale")).content))
     differ = np.asarray(before) != np.asarray(after)
