@@ -67,10 +67,15 @@ def parquet_bytes(table: pa.Table, *, metadata: Mapping[str, str]) -> bytes:
     if survey:
         table = table.sort_by([(name, "ascending") for name in _SURVEY_ORDER])
     table = pa.Table.from_arrays(table.combine_chunks().columns, schema=schema)
+    # Measured values hardly ever come twice: a dictionary of them takes time, memory and bytes. Split into streams by
+    # significance, their bytes are packed better.
+    measured = [field.name for field in schema if pa.types.is_floating(field.type)]
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
         sink, schema, version="2.6", compression="zstd", compression_level=_ZSTD_LEVEL,
         write_statistics=_looked_for(schema), store_schema=True,
+        use_dictionary=[name for name in schema.names if name not in measured],
+        column_encoding=dict.fromkeys(measured, "BYTE_STREAM_SPLIT"),
     ) as writer:  # fmt: skip
         for group in _by_band(table) if survey else [table]:
             writer.write_table(group, row_group_size=_ROWS_PER_GROUP)

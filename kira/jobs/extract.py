@@ -13,12 +13,14 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from kira.errors import InvalidInput, SparkTaskFailed, StorageError
 from kira.extraction import Profile
 from kira.extraction.limits import FrameLimits
-from kira.jobs.failure import given_up, mark
+from kira.jobs.failure import given_up, mark, not_loaded
 from kira.ledger import Outcome
+from kira.stages import memory
 from kira.stages.extraction import (
     PROGRESS,
     JobNotes,
@@ -79,16 +81,14 @@ def _parameters(store: Store, path: str) -> Profile:
 
 
 def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits: FrameLimits) -> None:
-    from pyspark.sql import SparkSession
+    from pyspark import SparkConf, SparkContext
 
-    spark = SparkSession.builder.appName(f"kira extract {manifest.batch}").getOrCreate()
-    context = spark.sparkContext
+    # No SparkSession: nothing here is SQL, and setting that up takes seconds.
+    context = SparkContext.getOrCreate(SparkConf().setAppName(f"kira extract {manifest.batch}"))
     notes = JobNotes()
     notes.versions["spark"] = context.version
 
-    # Workers take seconds to load what they need: before the first frame, and all at once.
     cores = context.defaultParallelism
-    context.parallelize(range(cores), cores).foreach(partial(_load, parameters))
 
     def run_all(tasks: Sequence[Task]) -> Iterable[list[Measured]]:
         frames = sum(len(task.entries) for task in tasks)
@@ -109,15 +109,25 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
         return [measured for measured, _ in results]
 
     try:
+        _load_workers(context, parameters, cores)
         measured = extract_batch(store, manifest, parameters, cores, run_all, limits, notes)
     finally:
-        spark.stop()
+        context.stop()
     good = sum(Outcome(one.outcome).good for one in measured)
     sources = sum(one.sources for one in measured)
     log.info("batch %s: %d of %d frames extracted, %d sources", manifest.batch, good, len(measured), sources)
 
 
+def _load_workers(context: Any, parameters: Profile, cores: int) -> None:
+    # They take seconds to load what they need: before the first frame, and all at once.
+    try:
+        context.parallelize(range(cores), cores).foreach(partial(_load, parameters))
+    except Exception as error:
+        raise SparkTaskFailed(not_loaded(str(error))) from error
+
+
 def _load(parameters: Profile, _number: int) -> None:
+    memory.without_pandas()
     get_ready(parameters)
 
 
@@ -126,6 +136,7 @@ def _in_worker(task: Task) -> tuple[list[Measured], TaskRun]:
 
     context = TaskContext.get()
     attempt, number = (str(context.taskAttemptId()), context.attemptNumber()) if context else ("0", 0)
+    memory.without_pandas()  # the worker may be a new one
     try:
         return timed_task(task, attempt, number)
     except Exception as error:

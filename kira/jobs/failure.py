@@ -45,6 +45,11 @@ def given_up(text: str, tasks: Sequence[Task], store: Store) -> str | None:
     return f"Spark gave up {task} {tries}; the last ended{host} with: {_innermost(reason)}"
 
 
+def not_loaded(text: str) -> str:
+    """Sentence of workers that did not even come up; `text` is that of the exception that ended the action."""
+    return f"The Python workers of Spark could not load Kira, before any frame was read: {_innermost(text)}"
+
+
 def _frames_of(task: Task, last: int, store: Store) -> str:
     entries = task.entries
     text = (

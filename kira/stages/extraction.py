@@ -361,6 +361,8 @@ def _measure(store: Store, entry: Entry, task: Task) -> tuple[Measured, pa.Table
             # Not while reading: the HDFS client would abort the process where Python raises a MemoryError.
             with task.limits.memory():
                 frame = read_frame(content, entry.frame, companions)
+                size = len(content)
+                del content, companions  # a frame's worth of memory, while more of it is needed than ever else
                 sources: Extraction = extract(frame, task.parameters)
                 table = source_table(frame, sources, task.parameters, run_id=task.run_id)
     except MemoryError:
@@ -374,7 +376,7 @@ def _measure(store: Store, entry: Entry, task: Task) -> tuple[Measured, pa.Table
     outcome = Outcome.OK if sources.n_sources else Outcome.OK_EMPTY
     return Measured(
         str(entry.frame), outcome, "", sources.n_sources, sources.background, sources.rms,
-        time.monotonic() - began, len(content), checks=1, synthetic=frame.synthetic, calibration=frame.calibration,
+        time.monotonic() - began, size, checks=1, synthetic=frame.synthetic, calibration=frame.calibration,
         noise=frame.noise_source, seeing=None if math.isnan(frame.seeing) else frame.seeing,
         remarks=[*missing_of(entry), *frame.remarks],
     ), table  # fmt: skip

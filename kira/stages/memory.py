@@ -2,7 +2,9 @@
 
 import ctypes
 import gc
+import sys
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,6 +43,28 @@ def reuse() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _FRAME_SIZED)
         libc.mallopt(_M_TRIM_THRESHOLD, 4 * _FRAME_SIZED)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:  # noqa: ARG002
+        if fullname == "pandas":
+            raise ImportError("Kira's workers have no use for pandas")
+
+
+def without_pandas() -> None:
+    """Have pyarrow do without pandas in this process, for good: it would load it with the first array, if it is there.
+
+    That is 40 MB and some tenths of a second in each worker, for nothing. pyarrow looks for pandas once; what imports
+    it afterwards gets it.
+    """
+    if "pandas" in sys.modules:
+        return
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def settle() -> None:

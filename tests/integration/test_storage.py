@@ -1,9 +1,11 @@
 """Stores and mirror on real servers: HDFS, POSIX and SeaweedFS."""
 
 import hashlib
+import random
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -53,6 +55,21 @@ def test_what_is_written_is_read(store: Store) -> None:
         assert store.size("t/a/b.fits") == len(content)
     assert names(store, "t/a") == ["b.fits"]
     assert store.path_of(store.uri("t/a/b.fits")) == "t/a/b.fits"
+
+
+def test_what_was_written_is_there_at_once(store: Store) -> None:
+    """HDFS lets a file be closed before it knows its last block: read at that moment, the file is empty."""
+
+    def write_and_read(number: int) -> None:
+        content = random.Random(number).randbytes(100_000 + number)
+        store.write(f"t/{number}", content)
+        assert store.read(f"t/{number}") == content
+        with store.open(f"t/{number}") as file:
+            assert (file.size, file.read(16)) == (len(content), content[:16])
+        store.delete(f"t/{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_and_read, range(200)))
 
 
 def test_nothing_is_visible_under_the_name_before_all_of_it_is_written(store: Store) -> None:

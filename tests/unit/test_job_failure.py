@@ -6,7 +6,7 @@ import pytest
 
 from kira.errors import InvalidInput, SparkTaskFailed
 from kira.extraction import Parameters
-from kira.jobs.failure import given_up, mark
+from kira.jobs.failure import given_up, mark, not_loaded
 from kira.sdss import FrameId
 from kira.stages.extraction import FAILURE, Task, forget_failure, job_failure, note_failure
 from kira.storage import Entry, Manifest, Store, open_store
@@ -115,3 +115,15 @@ def test_a_text_is_short_and_holds_no_stack_of_java(store: Store, error: Excepti
 def test_a_note_that_says_nothing_is_none(store: Store, note: bytes) -> None:
     store.write(f"{MANIFEST.folder}/{FAILURE}", note)
     assert job_failure(store, MANIFEST).kind == "killed"
+
+
+def test_workers_that_could_not_load_kira_are_told_of_as_such() -> None:
+    text = (
+        "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
+        ': org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n  File "worker.py", line 9\n'
+        f"ModuleNotFoundError: No module named 'sep'\n{JAVA}\n\nDriver stacktrace:{JAVA}"
+    )
+    assert not_loaded(text) == (
+        "The Python workers of Spark could not load Kira, before any frame was read: "
+        "ModuleNotFoundError: No module named 'sep'"
+    )

@@ -96,6 +96,10 @@ def test_each_band_has_row_groups_of_its_own(table: pa.Table) -> None:
     column = table.column_names.index("band")
     groups = [file.metadata.row_group(i).column(column).statistics for i in range(file.metadata.num_row_groups)]
     assert [(group.min, group.max) for group in groups] == [("g", "g"), ("r", "r"), ("u", "u")]
+    ra = file.metadata.row_group(0).column(table.column_names.index("ra"))
+    assert "BYTE_STREAM_SPLIT" in ra.encodings
+    assert not ra.has_dictionary_page
+    assert file.metadata.row_group(0).column(column).has_dictionary_page
     about = file.schema_arrow.metadata
     assert about[b"flux_unit"] == b"nmgy"
     assert about[b"kira_parameters_hash"].decode() == PROFILE.hash
