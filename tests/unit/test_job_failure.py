@@ -120,7 +120,7 @@ def test_a_note_that_says_nothing_is_none(store: Store, note: bytes) -> None:
 def test_workers_that_could_not_load_kira_are_told_of_as_such() -> None:
     text = (
         "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
-        ': org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n  File "worker.py", line 9\n'
+        ': org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n  File "w.py", line 9\n'
         f"ModuleNotFoundError: No module named 'sep'\n{JAVA}\n\nDriver stacktrace:{JAVA}"
     )
     assert not_loaded(text) == (
