@@ -1,0 +1,104 @@
+"""What did the work: code, packages, machine. Plain values, for a record that others read."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import kira
+
+PACKAGE = Path(kira.__file__).resolve().parent
+_DMI = Path("/sys/class/dmi/id")
+_TELLS_TYPE = {"Amazon EC2"}
+"""Makers of virtual machines whose firmware names the type; others tell it over the network alone."""
+_SECONDS = 10
+
+
+def code() -> dict[str, Any]:
+    """Which code this is.
+
+    Returns
+    -------
+    dict
+        `version`; `sources`, the SHA-256 of the package's Python files, which tells two codes apart wherever they are
+        installed; `commit` and `clean` where it is a checkout of git (empty and None elsewhere); `lock`, the SHA-256
+        of requirements.txt, and `image`, the digest that `KIRA_IMAGE` names, where there are such.
+    """
+    root = PACKAGE.parent
+    commit = _git(root, "rev-parse", "HEAD")
+    lock = root / "requirements.txt"
+    return {
+        "version": kira.__version__,
+        "sources": sources_sha256(PACKAGE),
+        "commit": commit,
+        "clean": not _git(root, "status", "--porcelain", "--untracked-files=no") if commit else None,
+        "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else "",
+        "image": os.environ.get("KIRA_IMAGE", ""),
+    }
+
+
+@cache
+def sources_sha256(package: Path) -> str:
+    """SHA-256 over the names and contents of a package's Python files."""
+    total = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_bytes()
+        total.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+    return total.hexdigest()
+
+
+def packages() -> dict[str, str]:
+    """Version of every Python package that is installed, and of Python."""
+    found = {str(one.metadata["Name"]).lower().replace("_", "-"): one.version for one in distributions()}
+    return {"python": platform.python_version(), **dict(sorted(found.items()))}
+
+
+def machine() -> dict[str, Any]:
+    """What this machine is: processor, cores that may be used, memory, system, and its type where a cloud says so."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        cores = os.cpu_count() or 1
+    return {
+        "processor": _processor(),
+        "architecture": platform.machine(),
+        "cores": cores,
+        "memory_mib": psutil.virtual_memory().total >> 20,
+        "system": f"{platform.system()} {platform.release()}",
+        "instance_type": _instance_type(_DMI),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _instance_type(dmi: Path) -> str:
+    try:
+        known = (dmi / "sys_vendor").read_text("utf-8").strip() in _TELLS_TYPE
+        return (dmi / "product_name").read_text("utf-8").strip() if known else ""
+    except (OSError, UnicodeError):
+        return ""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    if not (folder / ".git").exists():
+        return ""  # a checkout around the place where it is installed is not this code's
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
