@@ -8,7 +8,21 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from kira.cli import backfill, datasets, export, extract, mirror, query, run, schedule, show, sky, stack, status
+from kira.cli import (
+    backfill,
+    datasets,
+    export,
+    extract,
+    mirror,
+    query,
+    records,
+    run,
+    schedule,
+    show,
+    sky,
+    stack,
+    status,
+)
 from kira.errors import KiraError
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -17,6 +31,8 @@ app.command("extract")(extract.extract)
 app.command("show")(show.show)
 app.command("export")(export.export)
 app.command("status")(status.status)
+app.command("record")(records.record)
+app.command("reproduce")(records.reproduce_command)
 app.add_typer(query.app, name="query")
 app.add_typer(stack.app, name="stack")
 app.add_typer(schedule.app, name="schedule")
