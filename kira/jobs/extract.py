@@ -9,6 +9,8 @@ the JVM. Thin: all logic is in `kira.stages.extraction`.
 import argparse
 import json
 import logging
+import re
+import socket
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -20,6 +22,7 @@ from kira.extraction import Profile
 from kira.extraction.limits import FrameLimits
 from kira.jobs.failure import given_up, mark, not_loaded
 from kira.ledger import Outcome
+from kira.records import facts
 from kira.stages import memory
 from kira.stages.extraction import (
     PROGRESS,
@@ -38,6 +41,8 @@ from kira.storage import Manifest, Store, open_store
 
 log = logging.getLogger("kira.extract")
 _PROGRESS_SECONDS = 2.0
+_SECRET = re.compile(r"(?i)secret|password|token|access[.]?key")
+"""What Spark itself does not show (spark.redaction.regex)."""
 
 
 def main() -> None:
@@ -109,7 +114,9 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
         return [measured for measured, _ in results]
 
     try:
-        _load_workers(context, parameters, cores)
+        machines = _load_workers(context, parameters, cores)
+        notes.about = {"code": facts.code(), "machines": machines, "spark": _configuration(context)}
+        notes.versions |= _of_java(context)
         measured = extract_batch(store, manifest, parameters, cores, run_all, limits, notes)
     finally:
         context.stop()
@@ -118,17 +125,32 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
     log.info("batch %s: %d of %d frames extracted, %d sources", manifest.batch, good, len(measured), sources)
 
 
-def _load_workers(context: Any, parameters: Profile, cores: int) -> None:
-    # They take seconds to load what they need: before the first frame, and all at once.
+def _load_workers(context: Any, parameters: Profile, cores: int) -> dict[str, Any]:
+    """Have workers load what they need, which takes seconds, before the first frame; returns their machines by host."""
     try:
-        context.parallelize(range(cores), cores).foreach(partial(_load, parameters))
+        return dict(context.parallelize(range(cores), cores).map(partial(_load, parameters)).collect())
     except Exception as error:
         raise SparkTaskFailed(not_loaded(str(error))) from error
 
 
-def _load(parameters: Profile, _number: int) -> None:
+def _load(parameters: Profile, _number: int) -> tuple[str, dict[str, Any]]:
     memory.without_pandas()
     get_ready(parameters)
+    return socket.gethostname(), facts.machine()
+
+
+def _configuration(context: Any) -> dict[str, str]:
+    """Effective configuration of Spark, without what its own rule takes for a secret."""
+    return {name: value for name, value in sorted(context.getConf().getAll()) if not _SECRET.search(f"{name} {value}")}
+
+
+def _of_java(context: Any) -> dict[str, str]:
+    """Versions of what runs Spark."""
+    jvm = context._jvm
+    return {
+        "java": str(jvm.java.lang.System.getProperty("java.version")),
+        "hadoop": str(jvm.org.apache.hadoop.util.VersionInfo.getVersion()),
+    }
 
 
 def _in_worker(task: Task) -> tuple[list[Measured], TaskRun]:

@@ -194,10 +194,13 @@ class JobNotes:
     tasks : list of TaskRun
     versions : dict of str to str
         Of what did the work, as it was installed then, by its name.
+    about : dict
+        More that the job's file tells, for the run's record: plain values.
     """
 
     tasks: list[TaskRun] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=_versions)
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -516,7 +519,7 @@ def extract_batch(
         lines = (json.dumps(asdict(one)) + "\n" for one in sorted(notes.tasks, key=lambda one: one.number))
         store.write(f"{folder}/{TASKS}", "".join(lines).encode())
     times = {"began": began.isoformat(), "ended": datetime.now(UTC).isoformat(), "cores": cores}
-    store.write(f"{folder}/{JOB}", json.dumps(times | {"versions": notes.versions}).encode())
+    store.write(f"{folder}/{JOB}", json.dumps(times | {"versions": notes.versions} | notes.about).encode())
     store.delete(manifest.extracted)  # of other frames, else this would have been finished
     store.rename(folder, manifest.extracted)
     return measured

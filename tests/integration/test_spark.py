@@ -116,7 +116,11 @@ class Job:
         outcomes = read_outcomes(self.store, self.manifest.extracted)
         assert sum(one.sources for one in tasks) == sum(one.sources for one in outcomes)
         assert all(job["began"] <= one.began <= one.ended <= job["ended"] for one in tasks)
-        assert {"spark", "kira", "sep", "numba", "numpy", "astropy", "pyarrow", "python"} == set(job["versions"])
+        versions = {"spark", "java", "hadoop", "kira", "sep", "numba", "numpy", "astropy", "pyarrow", "python"}
+        assert versions == set(job["versions"])
+        assert job["spark"]["spark.app.name"] == f"kira extract {self.manifest.batch}"
+        assert len(job["code"]["sources"]) == 64
+        assert [machine["cores"] for machine in job["machines"].values()] == [len(os.sched_getaffinity(0))]
 
     def digest_without(self, frames: Collection[FrameId]) -> str:
         """Digest of the result as if some frames were not in it."""
