@@ -1,7 +1,8 @@
 """The record of a DAG run: frames with checksums, parameters, what did the work and how long it took, and the rows.
 
 A record is a folder of plain files: `record.json`, and for each batch a file of JSON lines with a line for each frame.
-It is made from what the stages left on the staging store, so that a run of last year has one too.
+It is a Workflow Run RO-Crate as well, see `kira.records.crate`. It is made from what the stages left on the staging
+store, so that a run of last year has one too.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from kira.errors import InvalidInput, StorageError
 from kira.extraction import Profile
 from kira.ledger import Stage
 from kira.records import facts
+from kira.records.crate import METADATA, crate_metadata, workflow_of
 from kira.sdss import FrameId
 from kira.sdss.quoting import one_line
 from kira.stages.extraction import JOB, OUTCOMES, VALIDATION, Measured, read_outcomes, read_tasks
@@ -136,7 +138,10 @@ def make_record(store: Store, archive: str, dag_run: str) -> dict[str, bytes]:
         "batches": batches,
         "recorded_by": {"code": facts.code(), "packages": facts.packages(), "machine": facts.machine()},
     }
-    return {RECORD: json.dumps(record, indent=1).encode()} | files
+    files = {RECORD: json.dumps(record, indent=1).encode()} | files
+    workflow, content = workflow_of(record)
+    files |= {workflow: content}
+    return files | {METADATA: crate_metadata(record, files, workflow)}
 
 
 def _batch(store: Store, planned: Manifest) -> tuple[dict[str, Any], list[FrameLine]]:

@@ -168,3 +168,25 @@ def test_by_command(made: tuple[Store, Path], archive: Path, tmp_path: Path) -> 
     assert done.exit_code == 1
     assert "(parameters)" in done.output
     assert "came out otherwise than recorded" in str(done.exception)
+
+
+def test_a_record_is_a_crate_that_other_tools_read(made: tuple[Store, Path]) -> None:
+    """Workflow Run RO-Crate 0.5: what its profiles require, read as JSON-LD has it."""
+    place = made[1]
+    crate = json.loads((place / "ro-crate-metadata.json").read_text())
+    by_id = {one["@id"]: one for one in crate["@graph"]}
+    assert len(by_id) == len(crate["@graph"])
+    root, action = by_id["./"], by_id["#run"]
+    assert by_id["ro-crate-metadata.json"]["about"] == {"@id": "./"}
+    assert {one["@id"] for one in root["conformsTo"]} >= {"https://w3id.org/ro/wfrun/workflow/0.5"}
+    files = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()} - {"ro-crate-metadata.json"}
+    assert {one["@id"] for one in root["hasPart"]} == files
+    workflow = by_id[root["mainEntity"]["@id"]]
+    assert "ComputationalWorkflow" in workflow["@type"]
+    assert action["instrument"] == root["mainEntity"]
+    assert action["startTime"] < action["endTime"]
+    assert [by_id[one["@id"]]["value"] for one in action["object"] if "parameter-threshold" in one["@id"]] == [
+        str(PROFILE.threshold)
+    ]
+    referred = [one["@id"] for one in [*action["object"], *action["result"], *root["conformsTo"], root["license"]]]
+    assert set(referred) <= set(by_id)
