@@ -46,7 +46,9 @@ def stage(services: Services, attempt: Attempt, manifest: Manifest, *, threads: 
         began = time.monotonic()
         facts = facts_of(entry)
         stage_beside(entry)
-        if _is_there(services, entry.staged, facts) and (known := before.get(entry.frame) or _known(services, entry)):
+        if _is_there(services, entry.staged, facts):
+            # What another batch staged is looked into; damaged, it goes, and the next try stages it anew.
+            known = before.get(entry.frame) or _checked(services, entry.staged, entry)
             known = replace(entry, crowding=known.crowding, staged_sha256=known.staged_sha256)
             return known, Record(entry.frame, Outcome.OK, again=True, size=facts.plain_size, seconds=0.0,
                                  sha256=facts.plain_sha256)  # fmt: skip
@@ -90,14 +92,6 @@ def _before(services: Services, manifest: Manifest) -> dict[FrameId, Entry]:
     except InvalidInput:
         return {}  # written by another version: found out again
     return {one.frame: one for one in entries if one.staged_sha256 and asked.get(one.frame) == one.plain_sha256}
-
-
-def _known(services: Services, entry: Entry) -> Entry | None:
-    """Look into a file that another batch staged; None where it is to be made anew."""
-    try:
-        return _checked(services, entry.staged, entry)
-    except (ChecksumMismatch, StorageError):
-        return None
 
 
 def _checked(services: Services, path: str, entry: Entry) -> Entry:

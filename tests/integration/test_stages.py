@@ -258,6 +258,29 @@ def test_a_handed_over_file_of_other_bytes_is_noticed_and_made_anew(small: Pipel
     assert (row.outcome, row.attempts) == ("ok", 2)
 
 
+def test_a_frame_that_another_batch_has_staged_is_looked_into(small: Pipeline) -> None:
+    """What its extraction will cost, and its SHA-256, are found out; damaged, it is staged anew."""
+    store = small.services.store
+    mirrored = small.mirror(small.planned())
+    first = small.stage(mirrored)
+    store.delete(f"{mirrored.folder}/stage.jsonl")  # as for a batch of another catalogue
+    second = small.stage(mirrored)
+    told = [(entry.crowding, entry.staged_sha256) for entry in second.entries]
+    assert told == [(entry.crowding, entry.staged_sha256) for entry in first.entries]
+    assert None not in {value for pair in told for value in pair}
+    assert {row.again for row in small.outcomes(Stage.STAGE).values()} == {True}
+
+    store.delete(f"{mirrored.folder}/stage.jsonl")
+    content = bytearray(store.read(first.entries[0].staged))
+    content[len(content) // 2] ^= 1
+    store.write(first.entries[0].staged, bytes(content))
+    trying = replace(small, attempt=replace(small.attempt, last=False))
+    with pytest.raises(TryAgain, match="1 of 2 frames"):
+        trying.stage(mirrored)
+    assert small.outcomes(Stage.STAGE)[str(first.entries[0].frame)].outcome == "checksum_mismatch"
+    assert [entry.staged_sha256 for entry in small.stage(mirrored).entries] == [sha256 for _, sha256 in told]
+
+
 def test_what_another_run_mirrored_meanwhile_is_what_is_staged(small: Pipeline) -> None:
     """Two runs fetch the same frame at once, and the archive's file changes between them."""
     planned = small.planned(replace(RUN_4192, bands=("u",)))
