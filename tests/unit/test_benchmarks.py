@@ -290,6 +290,8 @@ def test_a_page_is_filled_from_a_report(tmp_path: Path, capsys: pytest.CaptureFi
     assert r"| 1\|2 | 3 |" in text
     assert document.main([str(tmp_path / "report.json"), str(page)]) == 0
     assert page.read_text() == text, "filled again it is the same"
+    assert document.main([str(tmp_path / "report.json"), str(tmp_path / "report.json"), str(page)]) == 0
+    assert page.read_text().count("| some | ratio | 1.5 |") == 2, "of two reports, one after the other"
     page.write_text("no marks")
     assert document.main([str(tmp_path / "report.json"), str(page)]) == 2
     assert "must have" in capsys.readouterr().err
