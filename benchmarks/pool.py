@@ -106,6 +106,7 @@ def _begin(work: Work, first: FrameFile, ready: Any, numbers: list[int]) -> None
     _work = work
     try:
         work(first)
+        memory.settle()  # the same
     except Exception:
         traceback.print_exc()  # the pool would start another process in its place, and say nothing
         ready.abort()

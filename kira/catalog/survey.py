@@ -334,6 +334,14 @@ def survey_schema(apertures: tuple[float, ...], flux_unit: str = "nmgy") -> pa.S
     return pa.schema(fields, metadata={"kira_schema": VERSION, "flux_unit": flux_unit})
 
 
+def _always(text: str | int | None, n: int, kind: pa.DictionaryType) -> pa.Array:
+    """One text n times."""
+    if text is None or not n:
+        return pa.nulls(n, kind)
+    words = pa.array([text], kind.value_type)
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, kind.index_type.to_pandas_dtype())), words)
+
+
 def survey_table(frame: Frame, extraction: Extraction, profile: SurveyProfile, *, run_id: str = LOCAL) -> pa.Table:
     """Rows of the catalogue for one frame.
 
@@ -376,7 +384,7 @@ def survey_table(frame: Frame, extraction: Extraction, profile: SurveyProfile, *
         if isinstance(values, np.ndarray):
             arrays.append(pa.array(np.ascontiguousarray(values)).cast(field.type, safe=True))
         elif pa.types.is_dictionary(field.type):
-            arrays.append(pa.array([values] * len(table), field.type))
+            arrays.append(_always(values, len(table), field.type))
         else:
             arrays.append(pa.repeat(pa.scalar(values, field.type), len(table)))
     return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,5 +1,7 @@
 """The second pass of the background: the mean of the pixels in which no source was found."""
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -118,8 +120,11 @@ def _median_filter(cells: Floats, width: int) -> Floats:
     return found
 
 
+@lru_cache(maxsize=16)
 def spline_weights(n: int, mesh: int) -> Floats:
     """Weights of the cells' values in a natural cubic spline through their centres, at each pixel of an axis.
+
+    Kept for the next frame: it must not be written to.
 
     Beyond the outermost centres it is constant.
 
@@ -144,6 +149,7 @@ def spline_weights(n: int, mesh: int) -> Floats:
     weights: Floats = bend_a[:, None] * bend[k] + bend_b[:, None] * bend[k + 1]
     weights[np.arange(n), k] += a
     weights[np.arange(n), k + 1] += b
+    weights.flags.writeable = False
     return weights
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kira.storage import Entry
 
-MOST_FRAMES = 64
+MOST_FRAMES = 32
 """Of a task: its tables are in memory until it writes them, and what it did is lost if its worker dies."""
 LEAST_FRAMES = 5
 """Ordinary frames' worth, of a task of several frames: a task costs Spark about a third of a frame."""

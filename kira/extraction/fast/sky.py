@@ -1,5 +1,6 @@
 """The second pass of the background: the loops of `kira.extraction.background`."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,16 @@ def _subtract(pixels: Any, nodes: Any, bends: Any, below: Any, a: Any, b: Any, b
             row[x] -= line[x]
 
 
+@lru_cache(maxsize=16)
+def _axis(n: int, mesh: int) -> tuple[npt.NDArray[Any], ...]:
+    """Spline through the cells' centres of an axis: `spline_bends` and `spline_places`; frames have the same axes."""
+    nodes = cell_centres(n, mesh)
+    found = (spline_bends(nodes), *spline_places(n, nodes))
+    for one in found:
+        one.flags.writeable = False
+    return found
+
+
 class RemainingSky:
     """What the first pass left over, of an image of some shape.
 
@@ -123,11 +134,11 @@ class RemainingSky:
     def __init__(self, cells: Floats, shape: tuple[int, ...], mesh: int) -> None:
         self._mesh, self._columns = mesh, shape[1]
         # Not as products of matrices: threads of BLAS would wait for each other on a busy machine.
-        self._rows = np.repeat(cells, shape[0], axis=0)
-        if len(cells) > 1:
-            nodes = cell_centres(shape[0], mesh)
-            bends = np.einsum("ij,jk->ik", spline_bends(nodes), cells)
-            k, *weights = spline_places(shape[0], nodes)
+        if len(cells) == 1:
+            self._rows = np.repeat(cells, shape[0], axis=0)
+        else:
+            bend, k, *weights = _axis(shape[0], mesh)
+            bends = np.einsum("ij,jk->ik", bend, cells)
             a, b, bend_a, bend_b = (one[:, None] for one in weights)
             self._rows = a * cells[k] + b * cells[k + 1] + bend_a * bends[k] + bend_b * bends[k + 1]
 
@@ -158,8 +169,7 @@ class RemainingSky:
         if self._rows.shape[1] == 1:
             pixels -= self._rows.astype(np.float32)
             return
-        nodes = cell_centres(self._columns, self._mesh)
-        below, *weights = spline_places(self._columns, nodes)
-        bends = np.einsum("yk,jk->yj", self._rows, spline_bends(nodes)).astype(np.float32)
+        bend, below, *weights = _axis(self._columns, self._mesh)
+        bends = np.einsum("yk,jk->yj", self._rows, bend).astype(np.float32)
         single = [np.ascontiguousarray(one, dtype=np.float32) for one in weights]
         _subtract(pixels, np.ascontiguousarray(self._rows, dtype=np.float32), bends, below, *single)
