@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from kira.records.facts import cpus, processor
+
 PACKAGES = (
     "kira", "sep", "numpy", "numba", "astropy", "photutils", "pyarrow", "pyspark", "hdfs-native", "apache-airflow",
     "psutil", "matplotlib",
@@ -22,13 +24,6 @@ ONE_THREAD = {
     f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA", "BLIS", "VECLIB_MAXIMUM")
 }
 """Processes are the unit of parallel work: no library may start threads of its own."""
-
-
-def cpus() -> list[int]:
-    """Numbers of the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def pin(numbers: list[int]) -> None:
@@ -82,15 +77,6 @@ def describe(folder: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": _versions(),
     }
-
-
-def processor() -> str:
-    """Name of the processor, where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _versions() -> dict[str, str]:

@@ -32,6 +32,7 @@ from astropy.wcs import WCS
 
 from kira.frames import Frame, read_frame, unpack
 from kira.frames.anyfits import read_any
+from kira.records.facts import processor
 from kira.sdss import FrameId, Release
 
 EXPECTED = {"fpC": 6 / 17, "frame": 8 / 12}
@@ -101,15 +102,6 @@ def frames_in(archive: Path) -> list[tuple[FrameId, bytes]]:
             frame_id = FrameId.from_archive_path(str(path.relative_to(root)), release)
             found.append((frame_id, unpack(path.read_bytes(), path.name)))
     return found
-
-
-def processor() -> str:
-    """Name of the processor, where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> int:

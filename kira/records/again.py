@@ -2,12 +2,12 @@
 
 import hashlib
 import multiprocessing
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from statistics import mean, stdev
@@ -208,7 +208,7 @@ def reproduce(
     times = []
     for number in range(repeats):
         seconds = []
-        for done, one in enumerate(_measured(wanted, source, chosen, processes or _cores()), 1):
+        for done, one in enumerate(_measured(wanted, source, chosen, processes or len(facts.cpus())), 1):
             progress(number * len(wanted) + done, repeats * len(wanted))
             if one.seconds > 0:
                 seconds.append(one.seconds)
@@ -238,19 +238,19 @@ def recorded_rows(read: Callable[[str], bytes], record: Record) -> Callable[[Fra
         for batch in record.about["batches"] for name, part in batch["parts"].items()
     }  # fmt: skip
 
+    @lru_cache(maxsize=4)  # frames come in an order in which neighbours share a file
+    def rows_in(folder: str, name: str) -> dict[str, pa.Table]:
+        try:
+            content = read(f"{folder}/{name}")
+        except (KiraError, OSError):
+            return {}
+        if hashlib.sha256(content).hexdigest() != known[folder, name]:
+            return {}
+        return dict(rows_by_frame(read_parts([content])))
+
     def rows_of(line: FrameLine) -> pa.Table | None:
-        for (folder, name), sha256 in known.items():
-            if name == line.part and folder:
-                try:
-                    content = read(f"{folder}/{name}")
-                except (KiraError, OSError):
-                    continue
-                if hashlib.sha256(content).hexdigest() != sha256:
-                    continue
-                for frame, rows in rows_by_frame(read_parts([content])):
-                    if frame == line.frame:
-                        return rows
-        return None
+        places = ((folder, name) for folder, name in known if name == line.part and folder)
+        return next((rows for place in places if (rows := rows_in(*place).get(line.frame)) is not None), None)
 
     return rows_of
 
@@ -306,10 +306,6 @@ class _Files:
     beside: dict[str, bytes]
     data: tuple[str, ...]
     failed: str = ""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _measured(lines: Sequence[FrameLine], source: Source, profile: Profile, processes: int) -> Iterator[Again]:

@@ -27,17 +27,18 @@ def code() -> dict[str, Any]:
     -------
     dict
         `version`; `sources`, the SHA-256 of the package's Python files, which tells two codes apart wherever they are
-        installed; `commit` and `clean` where it is a checkout of git (empty and None elsewhere); `lock`, the SHA-256
+        installed; `commit` and `clean` as git tells them of a checkout (else empty and None); `lock`, the SHA-256
         of requirements.txt, and `image`, the digest that `KIRA_IMAGE` names, where there are such.
     """
     root = PACKAGE.parent
-    commit = _git(root, "rev-parse", "HEAD")
+    commit = _git(root, "rev-parse", "HEAD") or ""
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no") if commit else None
     lock = root / "requirements.txt"
     return {
         "version": kira.__version__,
         "sources": sources_sha256(PACKAGE),
         "commit": commit,
-        "clean": not _git(root, "status", "--porcelain", "--untracked-files=no") if commit else None,
+        "clean": None if changed is None else not changed,
         "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else "",
         "image": os.environ.get("KIRA_IMAGE", ""),
     }
@@ -61,21 +62,25 @@ def packages() -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """What this machine is: processor, cores that may be used, memory, system, and its type where a cloud says so."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        cores = os.cpu_count() or 1
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "architecture": platform.machine(),
-        "cores": cores,
+        "cores": len(cpus()),
         "memory_mib": psutil.virtual_memory().total >> 20,
         "system": f"{platform.system()} {platform.release()}",
         "instance_type": _instance_type(_DMI),
     }
 
 
-def _processor() -> str:
+def cpus() -> list[int]:
+    """Numbers of the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def processor() -> str:
+    """Name of the processor, where Linux tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
@@ -92,13 +97,14 @@ def _instance_type(dmi: Path) -> str:
         return ""
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git says of a checkout; None where it says nothing."""
     if not (folder / ".git").exists():
-        return ""  # a checkout around the place where it is installed is not this code's
+        return None  # a checkout around the place where it is installed is not this code's
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=_SECONDS
         )
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return None
     return done.stdout.strip()

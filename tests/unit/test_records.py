@@ -126,6 +126,8 @@ def test_a_checkout_is_clean_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (len(facts.code()["commit"]), facts.code()["clean"]) == (40, True)
     (package / "x.py").write_text("2")
     assert facts.code()["clean"] is False
+    (tmp_path / ".git" / "index").write_bytes(b"no index")
+    assert facts.code()["clean"] is None, "what git cannot tell is not clean"
 
 
 def test_a_cloud_s_type_is_told_where_the_firmware_knows_it(tmp_path: Path) -> None:
