@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from kira.catalog import read_parts, source_table
-from kira.catalog.digest import rows_sha256
+from kira.catalog.rows_digest import rows_sha256
 from kira.errors import CorruptUpstream, InvalidInput, KiraError
 from kira.extraction import Profile, extract
 from kira.frames import Companions, read_frame, unpack

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kira.catalog.digest import OF_THE_RUN, rows_sha256
+from kira.catalog.rows_digest import OF_THE_RUN, rows_sha256
 
 
 @dataclass(frozen=True)

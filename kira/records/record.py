@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from kira.catalog import read_parts
-from kira.catalog.digest import rows_sha256
+from kira.catalog.rows_digest import rows_sha256
 from kira.errors import InvalidInput, StorageError
 from kira.extraction import Profile
 from kira.ledger import Stage
@@ -54,7 +54,7 @@ class FrameLine:
     seconds : float
         That extraction took.
     rows_sha256 : str
-        Digest of its rows in the catalogue, see `kira.catalog.digest`; empty where it has none.
+        Digest of its rows in the catalogue, see `kira.catalog.rows_digest`; empty where it has none.
     part : str
         The catalogue's file that they are in.
     """

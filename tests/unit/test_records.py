@@ -10,7 +10,7 @@ import pytest
 from real_frames import FPC, extraction, frame, full_frame
 
 from kira.catalog import parquet_bytes, read_parts, source_table
-from kira.catalog.digest import rows_sha256
+from kira.catalog.rows_digest import rows_sha256
 from kira.catalog.writing import file_metadata
 from kira.extraction import Profile
 from kira.records import facts
