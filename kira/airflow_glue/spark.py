@@ -11,6 +11,7 @@ from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 
 from kira.airflow_glue.links import OF_EXTRACT
+from kira.jobs.conf import without_those_of
 
 # The package's folder: the Spark job is handed over as a file.
 JOB = Path(__file__).resolve().parents[1] / "jobs" / "extract.py"
@@ -48,7 +49,16 @@ class ExtractOperator(SparkSubmitOperator):
         from kira.airflow_glue.tasks import extracting
 
         with extracting(self.manifest):
+            self.set_up()
             super().execute(context)
+
+    def set_up(self) -> None:
+        """Take up `KIRA_SPARK_PROPERTIES`: not before the task runs, so that a missing file is its error alone."""
+        from kira.settings import Settings
+
+        if file := Settings.from_environment().spark_properties:
+            self.conf = without_those_of(Path(file), self.conf or {})
+            self.properties_file = file
 
     def _get_hook(self) -> SparkSubmitHook:
         # spark-submit must not outlive the task: one that was killed is tried again, and a driver that it left behind

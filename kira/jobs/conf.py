@@ -1,5 +1,11 @@
 """How Spark is set up for the extraction, wherever it runs."""
 
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from kira.errors import InvalidInput
+
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 SPARK_CONF = {
@@ -13,3 +19,25 @@ SPARK_CONF = {
     # A killed driver is Airflow's to retry, a killed worker Spark's.
     "spark.task.maxFailures": "4",
 }
+
+
+def without_those_of(file: Path, defaults: Mapping[str, str] = SPARK_CONF) -> dict[str, str]:
+    """Leave out of the defaults what a properties file sets: on the command line they would win over the file.
+
+    Raises
+    ------
+    InvalidInput
+        If the file cannot be read.
+    """
+    try:
+        text = file.read_text("utf-8", errors="replace")  # as for java.util.Properties any bytes will do
+    except OSError as error:
+        raise InvalidInput(
+            f"KIRA_SPARK_PROPERTIES={file} cannot be read ({error.strerror}): name a file of Spark properties that "
+            "Airflow's tasks can read, or unset the variable."
+        ) from error
+    return {name: value for name, value in defaults.items() if not re.search(_SETS % re.escape(name), text, re.M)}
+
+
+_SETS = r"^[ \t\f]*%s[ \t\f]*(?:[=: \t\f]|$)"
+"""A line of a properties file: a name, and what ends it."""

@@ -11,7 +11,7 @@ from kira.storage import Store
 _GIVEN_UP = re.compile(r"Task (\d+) in stage [\d.]+ failed (\d+) times?, most recent failure: (.*)", re.DOTALL)
 _MARK = re.compile(r"^ *kira: task (\d+), attempt (\d+)", re.MULTILINE)
 _LOST = re.compile(r"^Lost task [\d.]+ in stage [\d.]+ \(TID \d+\) \((?P<host>\S+) executor \S+\): ")
-_ERROR = re.compile(r"^[A-Za-z_][\w.]*(: |$)")
+_ERROR = re.compile(r"^(?!SQLSTATE: )[A-Za-z_][\w.]*(: |$)")
 _LONGEST = 600
 
 

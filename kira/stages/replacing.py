@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from kira.catalog import parquet_bytes, read_parts
 from kira.sdss import FrameId
+from kira.stages.digests import ROWS, PartFile, RowDigests, digests_of, updated
 from kira.stages.extraction import MANIFEST, OUTCOMES, Measured, read_outcomes
 from kira.storage import Manifest, Store
 
@@ -42,9 +43,17 @@ def replace_frames(
     rows, about = read_parts(contents), _metadata(contents[0]) if contents else {}
     old = read_outcomes(store, holder)
     parts = {one.frame: one.part for one in old if one.frame in new}
+    digests = RowDigests.load(store, holder)
+    store.delete(f"{holder}/{ROWS}")  # from here on they are not of these files
+    written = {}
     for part in sorted(set(parts.values())):
         frames = [FrameId.parse(frame) for frame, its_part in parts.items() if its_part == part]
-        _replace_rows(store, manifest, f"{holder}/{part or _new_name(manifest)}", rows, frames, about)
+        name = part or _new_name(manifest)
+        if content := _replace_rows(store, manifest, f"{holder}/{name}", rows, frames, about):
+            written[name] = PartFile.of(content)
+    if digests:
+        mine = {frame: digest for frame, digest in digests_of(rows).items() if frame in new}
+        _write_over(store, manifest, f"{holder}/{ROWS}", updated(digests, written, new, mine).to_bytes())
     parts = {frame: part or _new_name(manifest) for frame, part in parts.items()}
     outcomes = [replace(new[one.frame], part=parts[one.frame]) if one.frame in new else one for one in old]
     entries = {entry.frame: replace(entry, published=None, replaces=None) for entry in manifest.entries
@@ -66,18 +75,21 @@ def _lines(outcomes: Iterable[Measured]) -> Iterable[str]:
 
 def _replace_rows(
     store: Store, manifest: Manifest, path: str, rows: pa.Table, frames: list[FrameId], about: dict[str, str]
-) -> None:
+) -> bytes:
+    """Write a file with a frame's new rows in place of the old ones; its content, nothing where there is none."""
     wanted = _rows_of(rows, frames)
     new = rows.filter(wanted)
     if store.exists(path):
-        content = store.read(path)
-        table, about = read_parts([content]), _metadata(content)
+        before = store.read(path)
+        table, about = read_parts([before]), _metadata(before)
         table = pa.concat_tables([table.filter(pc.invert(_rows_of(table, frames))), new])
     elif not new.num_rows:
-        return
+        return b""
     else:
         table = new
-    _write_over(store, manifest, path, parquet_bytes(table, metadata=about))
+    content = parquet_bytes(table, metadata=about)
+    _write_over(store, manifest, path, content)
+    return content
 
 
 def _metadata(content: bytes) -> dict[str, str]:

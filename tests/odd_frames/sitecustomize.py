@@ -4,7 +4,7 @@ Spark's workers are processes that no test can reach into, and no real frame han
 does is real: memory that is taken, a signal, a crash, a call into C that holds the interpreter's lock and does not come
 back.
 `ODD_FRAMES` says which: `dr7-40-004192-4-0302-u=hang,dr7-40-004192-4-0303-u=kill`; `ODD_MARK` names a file that
-is made as it begins.
+is made as it begins, with the number of the process. What hangs `once` does not where that file is there.
 """
 
 import ctypes
@@ -21,8 +21,11 @@ GIGABYTES = 8
 
 def _misbehave(kind):
     if kind and (mark := os.environ.get("ODD_MARK")):
-        Path(mark).touch()
-    if kind == "hang":
+        if kind == "once" and Path(mark).exists():
+            return
+        Path(mark).with_suffix(".aside").write_text(str(os.getpid()))
+        Path(mark).with_suffix(".aside").replace(mark)
+    if kind in ("hang", "once"):
         ctypes.PyDLL(None).sleep(3600)
     elif kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -152,14 +152,19 @@ def test_the_process_of_a_frame_does_not_outlive_its_worker(
     assert not alive
 
 
-def test_a_worker_lost_at_a_frame_that_was_alone(shared_sdss: Path, tmp_path: Path) -> None:
+def test_workers_lost_at_a_frame_that_was_alone(shared_sdss: Path, tmp_path: Path) -> None:
+    """Machines that go away do not make a frame deadly, until there have been too many of them for chance."""
     store = open_store(f"file://{tmp_path}")
     task = Task(store.url, "attempt", 7, Parameters(), (entry(shared_sdss, store, GOOD),), alone=True)
-    store.write(task.note(0), GOOD.encode())
-    (one,) = run_task(task, "1", 1)
+    for number in (0, 1):
+        store.write(task.note(number), GOOD.encode())
+    (one,) = run_task(task, "2", 2)
+    assert (one.outcome, one.sources) == (Outcome.OK, COUNTS[GOOD])
+    store.write(task.note(2), GOOD.encode())
+    (one,) = run_task(task, "3", 3)
     assert one.outcome == Outcome.WORKER_DIED
     assert one.reason == (
-        f"{GOOD}: the worker died at it, also when it was alone: killed by the machine, or lost with it."
+        f"{GOOD}: the worker died at it, also when it was alone, 3 times: killed by the machine, or lost with it."
     )
 
 

@@ -20,6 +20,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from kira.airflow_glue import tasks, wiring
 from kira.airflow_glue.request import PROFILES, Request
 from kira.airflow_glue.retries import POLICY
+from kira.airflow_glue.spark import ExtractOperator
 from kira.errors import (
     BatchGivenUp,
     InvalidInput,
@@ -29,6 +30,7 @@ from kira.errors import (
     StorageError,
 )
 from kira.extraction import Profile
+from kira.jobs.conf import SPARK_CONF, without_those_of
 from kira.ledger import Ledger, Outcome, Record, Stage
 from kira.sdss import FrameId
 from kira.sdss.archive import Archive
@@ -258,3 +260,28 @@ def test_spark_submit_does_not_outlive_its_task() -> None:
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end, "spark-submit is still there"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("line", ["spark.driver.memory=2g", " spark.driver.memory 2g", "spark.driver.memory\t: 2g"])
+def test_a_properties_file_wins_over_what_kira_would_set(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "spark.properties"
+    file.write_text(f"# spark.task.maxFailures 8\n{line}\nspark.locality.waits 3s\nspark.executor.memory=4g\n")
+    assert SPARK_CONF.keys() - without_those_of(file) == {"spark.driver.memory"}
+
+
+def test_the_operator_hands_the_properties_file_to_spark_submit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KIRA_STAGE_URL", "KIRA_S3_BUCKET", "KIRA_LEDGER_URL"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AIRFLOW_CONN_KIRA_SPARK", '{"conn_type": "spark", "host": "spark://127.0.0.1:7077"}')
+    monkeypatch.setenv("KIRA_SPARK_PROPERTIES", str(tmp_path / "spark.properties"))
+    operator = ExtractOperator(task_id="extract", manifest="file:///m", conn_id="kira_spark", conf=SPARK_CONF)
+    with pytest.raises(InvalidInput, match=r"^KIRA_SPARK_PROPERTIES=\S+ cannot be read \(No such file or directory\):"):
+        operator.set_up()
+    (tmp_path / "spark.properties").write_text("spark.locality.wait 1s\n")
+    operator.set_up()
+    command = operator._get_hook()._build_spark_submit_command("x.py")
+    assert command[command.index("--properties-file") + 1] == str(tmp_path / "spark.properties")
+    assert "spark.task.maxFailures=4" in command
+    assert not any(word.startswith("spark.locality.wait=") for word in command)

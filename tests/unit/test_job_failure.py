@@ -117,11 +117,12 @@ def test_a_note_that_says_nothing_is_none(store: Store, note: bytes) -> None:
     assert job_failure(store, MANIFEST).kind == "killed"
 
 
-def test_workers_that_could_not_load_kira_are_told_of_as_such() -> None:
+@pytest.mark.parametrize("end", ["", "SQLSTATE: 38000\n"])
+def test_workers_that_could_not_load_kira_are_told_of_as_such(end: str) -> None:
     text = (
         "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
         ': org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n  File "w.py", line 9\n'
-        f"ModuleNotFoundError: No module named 'sep'\n{JAVA}\n\nDriver stacktrace:{JAVA}"
+        f"ModuleNotFoundError: No module named 'sep'\n{end}{JAVA}\n\nDriver stacktrace:{JAVA}"
     )
     assert not_loaded(text) == (
         "The Python workers of Spark could not load Kira, before any frame was read: "
