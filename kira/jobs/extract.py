@@ -20,7 +20,10 @@ from typing import Any
 from kira.errors import InvalidInput, SparkTaskFailed, StorageError
 from kira.extraction import Profile
 from kira.extraction.limits import FrameLimits
+from kira.jobs import placement
+from kira.jobs.executors import Cores, cores_of, machine_here
 from kira.jobs.failure import given_up, mark, not_loaded
+from kira.jobs.shipping import check_same, ship
 from kira.ledger import Outcome
 from kira.records import facts
 from kira.stages import memory
@@ -88,21 +91,22 @@ def _parameters(store: Store, path: str) -> Profile:
 def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits: FrameLimits) -> None:
     from pyspark import SparkConf, SparkContext
 
+    SparkContext._ensure_initialized()  # else a configuration does not know what spark-submit was told
     # No SparkSession: nothing here is SQL, and setting that up takes seconds.
-    context = SparkContext.getOrCreate(SparkConf().setAppName(f"kira extract {manifest.batch}"))
+    context = SparkContext.getOrCreate(ship(SparkConf().setAppName(f"kira extract {manifest.batch}")))
     notes = JobNotes()
     notes.versions["spark"] = context.version
-
-    cores = context.defaultParallelism
+    machines: dict[str, Any] = {}
+    hosts: dict[str, tuple[str, ...]] = {}
 
     def run_all(tasks: Sequence[Task]) -> Iterable[list[Measured]]:
         frames = sum(len(task.entries) for task in tasks)
-        log.info("%d frames in %d tasks on %d cores", frames, len(tasks), cores)
+        log.info("%d frames in %d tasks on %d cores", frames, len(tasks), cores.most)
         over = threading.Event()
         watcher = threading.Thread(target=_report, args=(context, store, manifest, tasks, over), daemon=True)
         watcher.start()
         try:
-            results = context.parallelize(tasks, len(tasks)).map(_in_worker).collect()
+            results = placement.rdd(context, tasks, hosts).map(_in_worker).collect()
         except Exception as error:
             if sentence := given_up(str(error), tasks, store):
                 raise SparkTaskFailed(sentence) from error
@@ -110,14 +114,19 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
         finally:
             over.set()
             watcher.join()
-        notes.tasks += [done for _, done in results]
-        return [measured for measured, _ in results]
+        notes.tasks += [done for _, done, _ in results]
+        machines.update(machine for *_, machine in results)  # of executors that came later
+        return [measured for measured, *_ in results]
 
     try:
-        machines = _load_workers(context, parameters, cores)
+        where = placement.Placement(context, store, manifest.entries)
+        cores = cores_of(context, len(manifest.entries))
+        machines |= _load_workers(context, parameters, cores)
+        hosts = where.hosts()
+        packed_by = hosts if where.kind == placement.BY_HOST else None
         notes.about = {"code": facts.code(), "machines": machines, "spark": _configuration(context)}
         notes.versions |= _of_java(context)
-        measured = extract_batch(store, manifest, parameters, cores, run_all, limits, notes)
+        measured = extract_batch(store, manifest, parameters, cores.most, run_all, limits, notes, packed_by)
     finally:
         context.stop()
     good = sum(Outcome(one.outcome).good for one in measured)
@@ -125,18 +134,23 @@ def _run_on_spark(store: Store, manifest: Manifest, parameters: Profile, limits:
     log.info("batch %s: %d of %d frames extracted, %d sources", manifest.batch, good, len(measured), sources)
 
 
-def _load_workers(context: Any, parameters: Profile, cores: int) -> dict[str, Any]:
-    """Have workers load what they need, which takes seconds, before the first frame; returns their machines by host."""
+def _load_workers(context: Any, parameters: Profile, cores: Cores) -> dict[str, Any]:
+    """Have workers load what they need, which takes seconds, before the first frame; returns their machines by host.
+
+    A worker that comes later does so before its first task.
+    """
+    load = partial(_load, parameters, facts.sources_sha256(facts.PACKAGE))
     try:
-        return dict(context.parallelize(range(cores), cores).map(partial(_load, parameters)).collect())
+        return dict(context.parallelize(range(cores.now), cores.now).map(load).collect())
     except Exception as error:
         raise SparkTaskFailed(not_loaded(str(error))) from error
 
 
-def _load(parameters: Profile, _number: int) -> tuple[str, dict[str, Any]]:
+def _load(parameters: Profile, sources: str, _number: int) -> tuple[str, dict[str, Any]]:
     memory.without_pandas()
+    check_same(sources, socket.gethostname())
     get_ready(parameters)
-    return socket.gethostname(), facts.machine()
+    return machine_here()
 
 
 def _configuration(context: Any) -> dict[str, str]:
@@ -153,14 +167,14 @@ def _of_java(context: Any) -> dict[str, str]:
     }
 
 
-def _in_worker(task: Task) -> tuple[list[Measured], TaskRun]:
+def _in_worker(task: Task) -> tuple[list[Measured], TaskRun, tuple[str, dict[str, Any]]]:
     from pyspark import TaskContext
 
     context = TaskContext.get()
     attempt, number = (str(context.taskAttemptId()), context.attemptNumber()) if context else ("0", 0)
     memory.without_pandas()  # the worker may be a new one
     try:
-        return timed_task(task, attempt, number)
+        return *timed_task(task, attempt, number), machine_here()
     except Exception as error:
         error.add_note(mark(task, number))
         raise

@@ -22,7 +22,7 @@ import socket
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -72,6 +72,9 @@ _AGAIN_ALONE = TRANSIENT | {Outcome.OUT_OF_MEMORY, Outcome.TIMED_OUT, Outcome.WO
 _TRIES_TOGETHER = 3
 """Of a task of many frames. The first keeps no notes, for they cost time; the second finds a frame that kills its
 worker, the third leaves that out and may find another. After that each frame is tried alone."""
+_TRIES_ALONE = 3
+"""Of a frame that is tried alone. What it does to its own process does not end a try; where one ends with its worker, a
+machine that went away (a spot instance, a node that failed) may be the cause, and a frame must not answer for that."""
 _PR_SET_PDEATHSIG = 1
 _START_SECONDS = 120
 """For a process to come up, at most."""
@@ -238,7 +241,7 @@ class Task:
 
 def make_tasks(
     store: Store, manifest: Manifest, folder: str, parameters: Profile, cores: int,
-    limits: FrameLimits = DEFAULT_LIMITS,
+    limits: FrameLimits = DEFAULT_LIMITS, hosts: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Task]:  # fmt: skip
     """Make the tasks of a batch; see `kira.stages.packing`.
 
@@ -254,10 +257,12 @@ def make_tasks(
         Of the whole cluster.
     limits : FrameLimits
         What each frame may take.
+    hosts : mapping of str to sequence of str, optional
+        Hosts that hold a staged file, by its path.
     """
     return [
         Task(store.url, folder, number, parameters, entries, limits, run_id=manifest.run)
-        for number, entries in enumerate(pack(manifest.entries, cores))
+        for number, entries in enumerate(pack(manifest.entries, cores, hosts))
     ]
 
 
@@ -280,7 +285,7 @@ def run_task(task: Task, attempt: str, number: int = 0) -> list[Measured]:
     A frame at which the worker died (killed by the machine, too long, a crash in compiled code) leaves no exception.
     So once a task is tried again it keeps a note of the frame that it is at, and a further try leaves out the frame at
     which the one before ended: its outcome is then provisional, and `extract_batch` tries it alone. A task of the
-    second round keeps that note in every try.
+    second round keeps that note in every try, and gives its frame up when three have ended there.
 
     Parameters
     ----------
@@ -335,8 +340,10 @@ def timed_task(task: Task, attempt: str, number: int = 0) -> tuple[list[Measured
 def _deadly(store: Store, task: Task, number: int) -> set[str]:
     if number >= _TRIES_TOGETHER and not task.alone:
         return {str(entry.frame) for entry in task.entries}
-    notes = (task.note(before) for before in range(number))
-    return {store.read(note).decode() for note in notes if store.exists(note)}
+    notes = [note for note in map(task.note, range(number)) if store.exists(note)]
+    if task.alone and len(notes) < _TRIES_ALONE:
+        return set()
+    return {store.read(note).decode() for note in notes}
 
 
 def _dead(frame: FrameId, task: Task, number: int) -> Measured:
@@ -344,7 +351,8 @@ def _dead(frame: FrameId, task: Task, number: int) -> Measured:
         log.warning("%s: put off, to be tried alone, because try %d of its task ended with the worker", frame, number)
         return Measured(str(frame), Outcome.WORKER_DIED, "put off")
     died = WorkerDied(
-        f"{frame}: the worker died at it, also when it was alone: killed by the machine, or lost with it."
+        f"{frame}: the worker died at it, also when it was alone, {_TRIES_ALONE} times: killed by the machine, or lost "
+        "with it."
     )
     return _failed(frame, died, 0.0)
 
@@ -475,7 +483,7 @@ def _read(store: Store, path: str) -> bytes:
 def extract_batch(
     store: Store, manifest: Manifest, parameters: Profile, cores: int,
     run_all: Callable[[Sequence[Task]], Iterable[list[Measured]]], limits: FrameLimits = DEFAULT_LIMITS,
-    notes: JobNotes | None = None,
+    notes: JobNotes | None = None, hosts: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Measured]:  # fmt: skip
     """Extract a whole batch, and make the result visible to the next stage by one rename.
 
@@ -492,6 +500,8 @@ def extract_batch(
         What each frame may take.
     notes : JobNotes, optional
         What `run_all` fills; kept beside the result.
+    hosts : mapping of str to sequence of str, optional
+        Hosts that hold a staged file, by its path, where tasks should be made of frames that lie together.
 
     Returns
     -------
@@ -501,7 +511,7 @@ def extract_batch(
     began = datetime.now(UTC)
     _remove_attempts(store, manifest)
     folder = f"{manifest.folder}/attempt-{uuid.uuid4().hex}"
-    tasks = make_tasks(store, manifest, folder, parameters, cores, limits)
+    tasks = make_tasks(store, manifest, folder, parameters, cores, limits, hosts)
     by_frame = {one.frame: one for part in run_all(tasks) for one in part}
     if again := [entry for entry in manifest.entries if by_frame[str(entry.frame)].outcome in _AGAIN_ALONE]:
         log.warning("%d frames once more, each alone: %s …", len(again), again[0].frame)

@@ -43,6 +43,15 @@ REAL = FrameId.parse("dr7-40-004192-4-0300-u")
 SECOND_TASK = "Starting Python task execution - task 1.0"
 """What Spark says when it hands the second task to a worker."""
 FRAMES = [replace(REAL, field=field) for field in range(300, 324)]
+IMAGE = "sha256:of-a-test"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def image() -> Iterator[None]:
+    """The stack hands on to Spark's driver which image it is."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("KIRA_IMAGE", IMAGE)
+        yield
 
 
 def content_of(frame: FrameId, real: bytes) -> bytes:
@@ -120,6 +129,7 @@ class Job:
         assert versions == set(job["versions"])
         assert job["spark"]["spark.app.name"] == f"kira extract {self.manifest.batch}"
         assert len(job["code"]["sources"]) == 64
+        assert job["code"]["image"] == IMAGE
         assert [machine["cores"] for machine in job["machines"].values()] == [len(os.sched_getaffinity(0))]
 
     def digest_without(self, frames: Collection[FrameId]) -> str:

@@ -3,6 +3,7 @@
 import heapq
 import io
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from real_frames import COUNTS, M2, plain
 
 from kira.frames.crowding import bright_share
 from kira.sdss import FrameId
-from kira.stages.packing import LEAST_FRAMES, MOST_FRAMES, cost, pack
+from kira.stages.packing import LEAST_FRAMES, MOST_FRAMES, cost, pack, preferred
 from kira.storage import Entry
 
 BYTES = 12_447_360
@@ -81,3 +82,73 @@ def test_a_file_that_is_no_frame_has_no_crowding() -> None:
     cube = io.BytesIO()
     fits.PrimaryHDU(np.zeros((2, 2, 2), dtype=np.float32)).writeto(cube)
     assert bright_share(io.BytesIO(cube.getvalue())) is None
+
+
+# -- where frames lie
+
+
+def spark(tasks: list[tuple[Entry, ...]], where: dict[str, tuple[str, ...]], hosts: list[str]) -> tuple[float, float]:
+    """Makespan, and the part of the cost that was worked on where it lies.
+
+    A free host takes the first task that prefers it, else the first of all: as Spark does where it waits for nothing.
+    """
+    wanted = [preferred(task, where) for task in tasks]
+    free = [(0.0, host) for host in sorted(hosts)]
+    waiting, local = list(range(len(tasks))), 0.0
+    while waiting:
+        at, host = heapq.heappop(free)
+        here = next((number for number in waiting if host in wanted[number]), waiting[0])
+        waiting.remove(here)
+        local += sum(cost(entry) for entry in tasks[here] if host in where[entry.staged])
+        heapq.heappush(free, (at + 1 / 3 + sum(map(cost, tasks[here])), host))
+    return max(free)[0], local / sum(cost(entry) for task in tasks for entry in task)
+
+
+Where = dict[str, tuple[str, ...]]
+
+
+def lying(number: int, hosts: int, replicas: int, uneven: float = 1.0) -> tuple[list[Entry], Where]:
+    """Frames and where they lie; the first host holds `uneven` times as many as others."""
+    chance = random.Random(3)
+    names = [f"h{host}" for host in range(hosts)]
+    frames = [replace(entry, staged=f"{entry.frame}.fits") for entry in entries(number)]
+    weights = [uneven, *[1.0] * (hosts - 1)]
+    where = {}
+    for frame in frames:
+        held: set[str] = set()
+        while len(held) < replicas:
+            held.update(chance.choices(names, weights))
+        where[frame.staged] = tuple(sorted(held))
+    return frames, where
+
+
+def test_tasks_are_of_one_host() -> None:
+    frames, hosts = lying(500, hosts=4, replicas=2)
+    tasks = pack(frames, 8, hosts)
+    assert sorted(entry.frame for task in tasks for entry in task) == [entry.frame for entry in frames]
+    wanted = [preferred(task, hosts) for task in tasks]
+    for task, where in zip(tasks, wanted, strict=True):
+        assert where
+        assert all(host in hosts[entry.staged] for entry in task for host in where)
+    assert pack(frames[::-1], 8, hosts) == tasks
+
+
+@pytest.mark.parametrize(
+    ("replicas", "uneven", "least"), [(1, 1.0, 0.9), (2, 1.0, 0.97), (3, 1.0, 0.97), (1, 3.0, 0.6)]
+)
+def test_most_is_worked_on_where_it_lies_and_no_host_waits(replicas: int, uneven: float, least: float) -> None:
+    frames, hosts = lying(2000, hosts=4, replicas=replicas, uneven=uneven)
+    names = ["h0", "h1", "h2", "h3"]
+    seconds, local = spark(pack(frames, 4, hosts), hosts, names)
+    assert local > max(least, 1.15 * spark(pack(frames, 4), hosts, names)[1])
+    assert seconds < 1.1 * sum(map(cost, frames)) / 4
+
+
+def test_frames_of_unknown_places_are_packed_as_ever() -> None:
+    frames, _ = lying(300, hosts=2, replicas=1)
+    assert pack(frames, 4, {}) == pack(frames, 4)
+    assert preferred(frames, {}) == ()
+    half = {entry.staged: ("h0",) for entry in frames[:150]}
+    tasks = pack(frames, 4, half)
+    assert {len({entry.staged in half for entry in task}) for task in tasks} == {1}
+    assert preferred(frames, half) == ("h0",)
