@@ -15,6 +15,8 @@ import numpy as np
 from astropy.io import fits
 
 from benchmarks.machine import cpus
+from kira.datasets import DataSet
+from kira.datasets.index import INDEX, Index
 from kira.errors import InvalidInput
 from kira.frames import unpack
 from kira.frames.contents import FRAME_NUMBER_OFFSET
@@ -56,12 +58,19 @@ class Original:
     Parameters
     ----------
     frame : FrameId
-    content : bytes
-        Plain FITS.
+    given : bytes or Path
+        Plain FITS, or a file of an archive, which is read whenever it is needed: a data set may be larger than memory.
     """
 
     frame: FrameId
-    content: bytes
+    given: bytes | Path
+
+    @property
+    def content(self) -> bytes:
+        """Plain FITS."""
+        if isinstance(self.given, bytes):
+            return self.given
+        return unpack(self.given.read_bytes(), self.given.name)
 
     def copy(self, number: int, field: int) -> bytes:
         """Return the same frame as another field, its pixels moved round by rows.
@@ -128,6 +137,8 @@ class Frames:
         frames than that share files, under other reruns.
     room : dict of Path to int
         Copies that the disk had room for when a set was first made.
+    data_set : DataSet, optional
+        That the originals are all frames of: they are taken evenly from all of it, under their own names.
     """
 
     folder: Path
@@ -136,6 +147,27 @@ class Frames:
     synthetic: bool = False
     copies: int | None = None
     room: dict[Path, int] = field(default_factory=dict)
+    data_set: DataSet | None = None
+
+    @classmethod
+    def of_data_set(cls, data_set: DataSet, archive: Path, folder: Path, copies: int | None = None) -> "Frames":
+        """Take exactly the frames of a data set, from the folder that it was fetched into.
+
+        Raises
+        ------
+        InvalidInput
+            If one of them is not there.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = fetched_frames(data_set, archive)
+        originals = tuple(Original(frame, path) for frame, path in paths)
+        synthetic = any(is_synthetic(one.frame) for one in originals)
+        return cls(folder, originals, synthetic=synthetic, copies=copies, data_set=data_set)
+
+    @property
+    def release(self) -> Release:
+        """Release of the sets that are of one release."""
+        return self.data_set.release if self.data_set else DR12
 
     @classmethod
     def of(cls, archive: Path | None, folder: Path, copies: int | None = None) -> "Frames":
@@ -179,6 +211,9 @@ class Frames:
     def describe(self) -> str:
         """In a sentence."""
         kinds = f"{len(self.ordinary)} frames" + ("" if not self.given_crowded else " and M2's")
+        if self.data_set:
+            one = self.data_set
+            kinds = f"data set {one.name}, {one.count:,} frames of {one.release}, list's SHA-256 {one.sha256}"
         if self.synthetic:
             return f"SYNTHETIC: {kinds}, rendered by kira.sample: no observations."
         return f"{kinds} of SDSS."
@@ -188,7 +223,7 @@ class Frames:
 
         Sets of 50, 500 and 5,000 frames then have the same mixture.
         """
-        if release is None:
+        if release is None or self.data_set:
             return self.ordinary
         return tuple(one for one in self.ordinary if one.frame.release == release)[:5]
 
@@ -212,34 +247,48 @@ class Frames:
         if not originals:
             raise InvalidInput("The archive has no frame of the release that is needed.")
         place.mkdir(parents=True, exist_ok=True)
+        if self.data_set:
+            originals = _evenly(originals, count)
         most = self.copies or self.room.setdefault(place, _room(place, originals))
         made = []
         for number in range(count):
             original = originals[number % len(originals)]
             again, copy = divmod(number // len(originals), most)
-            frame = identity(original, originals, copy, again)
+            frame = self._identity(original, originals, copy, again, most)
             path = place / f"{frame}.fits"
             if not path.exists():
                 if again == 0:
-                    _write(path, original.copy(copy, frame.field))
+                    _write(path, self._content(original, copy, frame))
                 else:
-                    os.link(place / f"{identity(original, originals, copy, 0)}.fits", path)
+                    os.link(place / f"{self._identity(original, originals, copy, 0, most)}.fits", path)
             made.append(FrameFile(frame, path))
         return made
+
+    def _identity(
+        self, original: Original, originals: tuple[Original, ...], copy: int, again: int, most: int
+    ) -> FrameId:
+        if self.data_set:  # its fields are next to each other: copies are those of other reruns
+            return replace(original.frame, rerun=original.frame.rerun + copy + again * most)
+        return identity(original, originals, copy, again)
+
+    def _content(self, original: Original, copy: int, frame: FrameId) -> bytes:
+        return original.content if self.data_set and copy == 0 else original.copy(copy, frame.field)
 
     def archive(self, count: int, release: Release, folder: Path) -> list[Path]:
         """Write frames compressed into an archive's folders; all are files of their own."""
         originals = self.chosen(release)
         if not originals:
             raise InvalidInput(f"The archive has no frame of {release}.")
+        if self.data_set:
+            originals = _evenly(originals, count)
 
         def write(number: int) -> Path:
             original = originals[number % len(originals)]
-            frame = identity(original, originals, number // len(originals), 0)
+            frame = self._identity(original, originals, number // len(originals), 0, 0)
             path = folder / str(frame.release.service) / frame.archive_path
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                plain = original.copy(number // len(originals), frame.field)
+                plain = self._content(original, number // len(originals), frame)
                 _write(path, _compressor(path)(plain))
             return path
 
@@ -249,6 +298,47 @@ class Frames:
     def remove(self) -> None:
         """Remove what was made, but for what was rendered."""
         shutil.rmtree(self.folder / "frames", ignore_errors=True)
+
+
+def _evenly(originals: tuple[Original, ...], count: int) -> tuple[Original, ...]:
+    """So many of a long list, from all of it."""
+    return tuple(originals[i * len(originals) // count] for i in range(count)) if count < len(originals) else originals
+
+
+def fetched_frames(data_set: DataSet, folder: Path) -> list[tuple[FrameId, Path]]:
+    """Frames of a data set, and their files in the folder that it was fetched into.
+
+    Parameters
+    ----------
+    data_set : DataSet
+    folder : Path
+
+    Raises
+    ------
+    InvalidInput
+        If a frame is not there, or not as it was fetched; the sentence says how many, and what to do.
+    """
+    fetch = f"kira datasets fetch {data_set.name}"
+    if not (folder / INDEX).is_file():
+        raise InvalidInput(f"Data set {data_set.name} was not fetched into {folder}: {fetch}, and then again.")
+    found, missing = [], []
+    with Index(folder) as index:
+        for stretch in data_set.stretches:
+            rerun = stretch.rerun if stretch.rerun is not None else index.rerun(stretch.run)
+            for number, band in stretch.places():
+                frame = None if rerun is None else stretch.frame(data_set.release, rerun, number, band)
+                place = "" if frame is None else f"{frame.release.service}/{frame.archive_path}"
+                known, file = index.get(place), folder / place
+                if frame is None or known is None or not file.is_file() or file.stat().st_size != known.size:
+                    missing.append(stretch.name(data_set.release, number, band))
+                else:
+                    found.append((frame, file))
+    if missing:
+        raise InvalidInput(
+            f"{len(missing):,} of the {data_set.count:,} frames of data set {data_set.name} are not in {folder}, the "
+            f"first {missing[0]}: {fetch}, and then again."
+        )
+    return found
 
 
 def identity(original: Original, originals: Iterable[Original], copy: int, again: int) -> FrameId:
@@ -278,7 +368,10 @@ def need_room(folder: Path, size: float) -> None:
 def _room(folder: Path, originals: tuple[Original, ...]) -> int:
     """Copies of each original that the disk has room for, three times: here, and two replicas in HDFS."""
     free = shutil.disk_usage(folder).free * _PART_OF_DISK
-    return max(1, int(free / 3 / sum(len(one.content) for one in originals)))
+    # Not all of a data set is read for this; its frames are as large as each other.
+    read = originals[: len(originals) if isinstance(originals[0].given, bytes) else 1]
+    size = sum(len(one.content) for one in read) * len(originals) / len(read)
+    return max(1, int(free / 3 / size))
 
 
 def _compressor(path: Path) -> Callable[[bytes], bytes]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.cluster import servers
 from benchmarks.contenders import InPool
-from benchmarks.frames import DR12, FrameFile, need_room
+from benchmarks.frames import FrameFile, need_room
 from benchmarks.scenario import Bars, Result, Scenario, Setting, Table, Verdict
 from benchmarks.spark import in_pool, our_profile
 from benchmarks.timing import Spread
@@ -50,10 +50,10 @@ class Ingest(Scenario):
             setting.frames.remove()  # room for two replicas of all of them
             need_room(folder, setting.sizes.frames * _BYTES_A_FRAME)
             setting.say(f"writing {setting.sizes.frames} compressed frames")
-            paths = setting.frames.archive(setting.sizes.frames, DR12, archive)
-            files = [
-                FrameFile(FrameId.from_archive_path(str(path.relative_to(archive / "sas"))), path) for path in paths
-            ]
+            release = setting.frames.release
+            paths = setting.frames.archive(setting.sizes.frames, release, archive)
+            root = archive / str(release.service)
+            files = [FrameFile(FrameId.from_archive_path(str(path.relative_to(root)), release), path) for path in paths]
             ratios, table = (
                 [],
                 Table(
@@ -115,7 +115,9 @@ def ingest(stack: LocalStack, archive: Path, frames: int, setting: Setting) -> t
     try:
         api.set_connection(connection)
         began = time.time()
-        run = api.trigger(DAG, {"archive": connection["connection_id"], "release": str(DR12), "profile": "survey"})
+        run = api.trigger(
+            DAG, {"archive": connection["connection_id"], "release": str(setting.frames.release), "profile": "survey"}
+        )
         setting.say(f"  triggered {run}")
         end = time.monotonic() + _LONGEST
         while (state := api.run_state(DAG, run)) not in ("success", "failed"):

@@ -1,11 +1,13 @@
 """Benchmarks of Kira: proofs first, then times, then what held.
 
-    python -m benchmarks.run [--scenarios one-core,cores] [--frames 500] [--repeats 5] [--archive DIR] [--report DIR]
+    python -m benchmarks.run [--scenarios one-core,cores] [--frames 500] [--repeats 5] [--archive DIR] [--data-set NAME]
+        [--report DIR]
 
 Each scenario writes down what is expected before it measures, and proves that its contenders do the same work. ARCHIVE
 is a folder laid out like SDSS's archives (`das/` and `sas/` below it); without one frames are rendered, and the report
-says so. The report (`report.md`, `report.json`, plots) is written after each scenario. Exit status: 0 if all that must
-hold holds, 1 if something does not, 2 if a scenario came to no end.
+says so. With a data set it is exactly the frames of its list, from the folder that `kira datasets fetch` put them into.
+The report (`report.md`, `report.json`, plots) is written after each scenario. Exit status: 0 if all that must hold
+holds, 1 if something does not, 2 if a scenario came to no end.
 """
 
 import argparse
@@ -21,7 +23,10 @@ from pathlib import Path
 from benchmarks import machine, report
 from benchmarks.frames import Frames
 from benchmarks.scenario import Result, Scenario, Setting, Sizes
-from kira.errors import KiraError
+from kira.datasets import open_data_set
+from kira.errors import InvalidInput, KiraError
+from kira.sdss import Service
+from kira.stack.config import StackConfig
 
 REPORT = Path(__file__).parent / "report"
 
@@ -30,10 +35,13 @@ def scenarios() -> dict[str, Scenario]:
     """All scenarios, in the order in which they are run."""
     from benchmarks.ingest import Ingest
     from benchmarks.local import Cores, OneCore
+    from benchmarks.locality import Locality
+    from benchmarks.scaling import Scaling
     from benchmarks.spark import AgainstPool, Growth, Tail
     from benchmarks.wire import Wire
 
-    return {one.name: one for one in (OneCore(), Cores(), AgainstPool(), Tail(), Growth(), Wire(), Ingest())}
+    known = (OneCore(), Cores(), AgainstPool(), Tail(), Growth(), Wire(), Ingest(), Scaling(), Locality())
+    return {one.name: one for one in known}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,19 +57,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="kira-bench-", dir=given.work) as name:
         folder = Path(name)
         try:
-            frames = Frames.of(given.archive, folder / "made", given.copies)
+            frames = _frames(given, folder / "made")
+            chosen = _that_can_be(chosen, frames, asked_for=bool(given.scenarios))
         except KiraError as error:
             print(error, file=sys.stderr)
             return 2
+        most = min(Sizes.frames, frames.data_set.count) if frames.data_set else Sizes.frames
         setting = Setting(
-            frames, folder, Sizes(given.frames), given.repeats, given.long_repeats, given.cores or len(machine.cpus()),
-            say=lambda line: print(line, flush=True),
+            frames, folder, Sizes(given.frames or most), given.repeats, given.long_repeats,
+            given.cores or len(machine.cpus()), say=lambda line: print(line, flush=True),
         )  # fmt: skip
         results = run([known[one] for one in chosen], setting, given.report)
     print(f"\nThe report is {given.report / report.MARKDOWN}.")
     if any(result.failed for result in results):
         return 2
     return int(not all(one.held for result in results for one in result.verdicts))
+
+
+def _frames(given: argparse.Namespace, folder: Path) -> Frames:
+    if not given.data_set:
+        return Frames.of(given.archive, folder, given.copies)
+    data_set = open_data_set(given.data_set)
+    archive = given.archive or StackConfig.load().home / "datasets" / data_set.name
+    return Frames.of_data_set(data_set, archive, folder, given.copies)
+
+
+def _that_can_be(chosen: list[str], frames: Frames, *, asked_for: bool) -> list[str]:
+    """Leave out what a data set's frames are no measure of; InvalidInput if that was asked for by name."""
+    if frames.release.service is Service.SAS or "wire" not in chosen:
+        return chosen
+    why = f"The scenario wire measures how frames packed by bz2 are fetched; those of {frames.release} are not."
+    if asked_for:
+        raise InvalidInput(f"{why} Leave it out, or take a data set of dr8 or later.")
+    print(f"{why} It is left out.", flush=True)
+    return [name for name in chosen if name != "wire"]
 
 
 def run(chosen: Sequence[Scenario], setting: Setting, folder: Path) -> list[Result]:
@@ -107,12 +136,18 @@ def _parser(names: list[str]) -> argparse.ArgumentParser:
         prog="python -m benchmarks.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--scenarios", default="", help=f"some of {', '.join(names)}; default: all")
-    parser.add_argument("--frames", type=_positive, default=Sizes.frames, help="of the Spark job and the ingestion")
+    parser.add_argument(
+        "--frames",
+        type=_positive,
+        default=None,
+        help=f"of the Spark job and the ingestion; default: {Sizes.frames}, or the data set's, if fewer",
+    )
     parser.add_argument("--repeats", type=_positive, default=5, help="rounds of the quick scenarios")
     parser.add_argument("--long-repeats", type=_positive, default=3, help="rounds of those that take minutes")
     parser.add_argument("--cores", type=_positive, default=None, help="most to be used; default: all")
     parser.add_argument("--copies", type=_positive, default=None, help="files made of each frame; default: as fit")
     parser.add_argument("--archive", type=_folder, default=None, help="folder with das/ and sas/")
+    parser.add_argument("--data-set", default="", help="tiny, small, medium, large, or a list: fetched before")
     parser.add_argument("--report", type=Path, default=REPORT, help="folder of the report")
     parser.add_argument("--work", type=Path, default=None, help="where the frames are made; default: /tmp")
     return parser

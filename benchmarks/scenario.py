@@ -48,6 +48,11 @@ class Sizes:
         return max(8, min(100 * crowded, self.frames)), crowded
 
     @property
+    def hosts(self) -> int:
+        """Enough for several tasks a host; each case of many takes some seconds, and as many for its start."""
+        return max(12, self.frames // 5)
+
+    @property
     def wire(self) -> int:
         """Some seconds' worth of bytes."""
         return max(5, self.frames // 5)

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import agreement
 from benchmarks.cluster import HDFS, SPARK, Cluster, SparkRun, servers
 from benchmarks.contenders import InPool, Run, ours
-from benchmarks.frames import DR12, is_synthetic
+from benchmarks.frames import is_synthetic
 from benchmarks.scenario import PROFILES, Bars, Lines, Result, Scenario, Setting, Table, Verdict
 from benchmarks.timing import Spread, alternate
 from benchmarks.work import Kira, engines, with_engine
@@ -40,7 +40,7 @@ class AgainstPool(Scenario):
     def run(self, setting: Setting, result: Result) -> None:
         """In alternation; the tables are held against each other first."""
         profile = our_profile()
-        files = setting.frames.make(setting.sizes.frames, DR12)
+        files = setting.frames.make(setting.sizes.frames, setting.frames.release)
         _notes(result, files)
         with (
             tempfile.TemporaryDirectory(dir=setting.folder) as name,
@@ -113,7 +113,7 @@ class Growth(Scenario):
         """All sizes in alternation."""
         profile = our_profile()
         sizes = setting.sizes.growth
-        files = setting.frames.make(max(sizes), DR12)
+        files = setting.frames.make(max(sizes), setting.frames.release)
         _notes(result, files)
         with (
             tempfile.TemporaryDirectory(dir=setting.folder) as name,
@@ -186,7 +186,7 @@ class Tail(Scenario):
         """Spark, and the pool beside it."""
         profile = our_profile()
         ordinary, crowded = setting.sizes.tail
-        files = setting.frames.make(ordinary, DR12, crowded=crowded)
+        files = setting.frames.make(ordinary, setting.frames.release, crowded=crowded)
         _notes(result, files)
         if is_synthetic(setting.frames.crowded.frame):
             result.notes.append("The crowded frame is SYNTHETIC.")

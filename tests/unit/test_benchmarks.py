@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from http_servers import ArchiveServer
 
 from benchmarks import agreement, document, report
 from benchmarks import run as runner
@@ -22,6 +23,8 @@ from benchmarks.memory import Peak
 from benchmarks.scenario import Bars, Lines, Result, Scenario, Setting, Sizes, Table, Verdict
 from benchmarks.timing import Spread, alternate, order
 from benchmarks.work import Kira
+from kira.datasets import open_data_set
+from kira.datasets.fetch import fetch
 from kira.errors import InvalidInput
 from kira.extraction import Parameters, SurveyProfile
 from kira.frames import unpack
@@ -32,6 +35,7 @@ from kira.sample.fpc import fpc_bytes
 from kira.sample.frame import frame_bytes
 from kira.sample.strip import strip_fields
 from kira.sdss import FrameId, Release
+from kira.sdss.archive import ArchiveClient
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -215,6 +219,7 @@ def test_a_tampered_table_is_found_out(frames: Frames, tmp_path: Path) -> None:
 # -- scenarios and the report
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("source-extractor") is None, reason="source-extractor is not installed")
 def test_one_core_from_the_frames_to_the_report(
     frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -292,6 +297,12 @@ def test_a_page_is_filled_from_a_report(tmp_path: Path, capsys: pytest.CaptureFi
     assert page.read_text() == text, "filled again it is the same"
     assert document.main([str(tmp_path / "report.json"), str(tmp_path / "report.json"), str(page)]) == 0
     assert page.read_text().count("| some | ratio | 1.5 |") == 2, "of two reports, one after the other"
+    begin, end = document.marks("some")
+    page.write_text(f"# Page\n\n{begin}\nold\n{end}\n\n{document.BEGIN}\nkept\n{document.END}\n")
+    assert document.main([str(tmp_path / "report.json"), str(page)]) == 0
+    text = page.read_text()
+    assert text.index(begin) < text.index("| some | ratio | 1.5 |") < text.index(end), "it has marks of its own"
+    assert text.endswith(f"{document.BEGIN}\nkept\n{document.END}\n")
     page.write_text("no marks")
     assert document.main([str(tmp_path / "report.json"), str(page)]) == 2
     assert "must have" in capsys.readouterr().err
@@ -300,13 +311,85 @@ def test_a_page_is_filled_from_a_report(tmp_path: Path, capsys: pytest.CaptureFi
 def test_the_page_of_the_project_has_the_marks() -> None:
     page = (PROJECT / "docs" / "performance.md").read_text()
     assert page.count(document.BEGIN) == page.count(document.END) == 1
+    for scenario in ("scaling", "locality"):
+        assert [page.count(mark) for mark in document.marks(scenario)] == [1, 1]
 
 
 def test_every_scenario_expects_something() -> None:
     found = runner.scenarios()
-    assert list(found) == ["one-core", "cores", "spark", "tail", "growth", "wire", "ingest"]
+    assert list(found) == ["one-core", "cores", "spark", "tail", "growth", "wire", "ingest", "scaling", "locality"]
     assert all(one.begin().expectation for one in found.values())
 
 
 def test_the_crowded_frame_is_no_ordinary_one() -> None:
     assert Release.parse("dr12") == DR12 == CROWDED.release
+
+
+# -- data sets
+
+
+@pytest.fixture
+def fetched(archive_server: ArchiveServer, shared_sdss: Path, tmp_path: Path) -> Path:
+    """The data set tiny, fetched from an archive over HTTP as `kira datasets fetch` does it; real frames."""
+    with ArchiveClient(archive_server.add("bench", shared_sdss)) as client:
+        assert fetch(open_data_set("tiny"), client, tmp_path / "tiny", threads=2).good
+    return tmp_path / "tiny"
+
+
+def test_a_data_set_is_exactly_its_frames(fetched: Path, shared_sdss: Path, tmp_path: Path) -> None:
+    tiny = open_data_set("tiny")
+    # What lies there besides is not taken.
+    other = fetched / "das" / "imaging" / "4192" / "40" / "corr" / "4" / "fpC-004192-z4-0300.fit.gz"
+    shutil.copyfile(shared_sdss / other.relative_to(fetched), other)
+    frames = Frames.of_data_set(tiny, fetched, tmp_path / "made", copies=2)
+    assert [str(one.frame) for one in frames.ordinary] == list(tiny.names())
+    assert (frames.release, frames.synthetic) == (Release(7), False)
+    assert tiny.sha256 in frames.describe()
+    made = frames.make(4, frames.release)
+    assert [str(one.frame) for one in made] == list(tiny.names())
+    for one in made:
+        packed = shared_sdss / "das" / one.frame.archive_path
+        assert one.path.read_bytes() == unpack(packed.read_bytes(), packed.name), "not one bit is other"
+    # Fewer are taken from all of it, more are copies of other reruns: two files of each, and those again.
+    assert [one.frame.band for one in frames.make(2)] == ["u", "r"]
+    more = frames.make(20, frames.release)
+    assert len({one.frame for one in more}) == 20
+    assert len({one.path.stat().st_ino for one in more}) == 8
+    assert {one.frame.rerun for one in more} == {40, 41, 42, 43, 44}
+    for one in more[4:8]:
+        read_known_layout(one.path.read_bytes(), one.frame)
+    (path,) = frames.archive(1, frames.release, tmp_path / "archive")
+    assert unpack(path.read_bytes(), path.name) == made[0].path.read_bytes()
+
+
+def test_a_data_set_that_is_not_there_is_a_sentence(
+    fetched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KIRA_HOME", str(tmp_path / "home"))
+    words = ["--scenarios", "one-core", "--work", str(tmp_path), "--data-set", "tiny"]
+    assert runner.main(words) == 2
+    place = tmp_path / "home" / "datasets" / "tiny"
+    assert capsys.readouterr().err == (
+        f"Data set tiny was not fetched into {place}: kira datasets fetch tiny, and then again.\n"
+    )
+    assert not place.exists()
+    gone = fetched / "das" / FrameId.parse("dr7-40-004192-4-0300-g").archive_path
+    gone.write_bytes(gone.read_bytes()[:-1])
+    assert runner.main([*words, "--archive", str(fetched)]) == 2
+    assert "1 of the 4 frames of data set tiny are not in" in (said := capsys.readouterr().err)
+    assert "the first dr7-40-004192-4-0300-g: kira datasets fetch tiny" in said
+    gone.unlink()
+    assert runner.main([*words, "--archive", str(fetched)]) == 2
+    assert runner.main(["--data-set", "none", "--work", str(tmp_path)]) == 2
+    assert "There is no data set none" in capsys.readouterr().err
+
+
+def test_what_a_data_set_is_no_measure_of_is_left_out(
+    fetched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = Frames.of_data_set(open_data_set("tiny"), fetched, tmp_path / "made")
+    assert runner._that_can_be(["cores", "wire"], frames, asked_for=False) == ["cores"]
+    assert "packed by bz2" in capsys.readouterr().out
+    words = ["--scenarios", "wire", "--work", str(tmp_path), "--data-set", "tiny", "--archive", str(fetched)]
+    assert runner.main(words) == 2
+    assert "Leave it out, or take a data set of dr8 or later." in capsys.readouterr().err
