@@ -1,13 +1,13 @@
 """Parts of a catalogue back to one table in canonical order, and a digest that proves two catalogues equal."""
 
-import hashlib
 from collections.abc import Iterable
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kira.catalog.kinds import RUN_ID, schema_like
+from kira.catalog.kinds import schema_like
+from kira.catalog.rows_digest import rows_sha256
 from kira.catalog.schema import KEY, SCHEMA
 from kira.errors import InvalidInput
 
@@ -72,21 +72,11 @@ def digest(table: pa.Table) -> str:
     str
         64 hexadecimal digits.
     """
-    table = in_order(table.drop_columns([RUN_ID]) if RUN_ID in table.column_names else table)
-    sha = hashlib.sha256(f"{table.num_rows}\n".encode())
-    for field, column in zip(table.schema, table.columns, strict=True):
-        sha.update(f"{field.name} {field.type} {column.null_count}\n".encode())
-        sha.update(_value_bytes(column))
-    return sha.hexdigest()
+    table = in_order(table)
+    return rows_sha256(pa.table({name: _one_nan(table[name]) for name in table.column_names}))
 
 
-def _value_bytes(column: pa.ChunkedArray) -> bytes:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
-        return repr(column.to_pylist()).encode()
-    values = column.to_numpy()
-    if values.dtype.kind == "f":
-        values = np.where(np.isnan(values), np.nan, values)
-    content: bytes = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-    return content
+def _one_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), pa.scalar(float("nan"), column.type), column)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +11,8 @@ import pyarrow.compute as pc
 
 OF_THE_RUN = frozenset({"run_id"})
 """Columns that tell who made the rows, not what was measured."""
+
+_FRAME = ("release", "rerun", "run", "camcol", "field", "band")
 
 
 def rows_sha256(table: pa.Table) -> str:
@@ -28,6 +32,31 @@ def rows_sha256(table: pa.Table) -> str:
             total.update(json.dumps([name, str(_plain(field.type)), table.num_rows]).encode())
             _add(total, table[name])
     return total.hexdigest()
+
+
+def rows_by_frame(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Cut a table of the catalogue into the rows of its frames, each in the order in which it was measured.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        In canonical order, as `kira.catalog.read_parts` gives it.
+    """
+    if not table.num_rows:
+        return
+    begins = np.zeros(table.num_rows, dtype=bool)
+    begins[0] = True
+    for name in _FRAME:
+        column = table[name]
+        if not pa.types.is_integer(column.type):
+            column = pc.dictionary_encode(column).unify_dictionaries()
+            column = pa.chunked_array([chunk.indices for chunk in column.chunks])
+        values = column.to_numpy()
+        begins[1:] |= values[1:] != values[:-1]
+    at = [*np.flatnonzero(begins).tolist(), table.num_rows]
+    for begin, end in pairwise(at):
+        release, rerun, run, camcol, field, band = (table[name][begin].as_py() for name in _FRAME)
+        yield f"{release}-{rerun}-{run:06d}-{camcol}-{field:04d}-{band}", table.slice(begin, end - begin)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -1,6 +1,7 @@
 """`kira record` and `kira reproduce`: keep what made a catalogue, and make it again."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,10 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kira.cli.extract import profile_of
 from kira.errors import InvalidInput, KiraError
 from kira.records.again import ArchiveSource, FolderSource, Reproduction, Source, recorded_rows, reproduce
+from kira.records.keeping import kept_files, kept_folder, kept_record
 from kira.records.record import FrameLine, Record, make_record, write_record
 from kira.sdss.archive import SDSS, ArchiveClient
+from kira.sdss.quoting import one_line
 from kira.stack.config import StackConfig
-from kira.storage import open_readable, open_store
+from kira.stages.plan import report_path
+from kira.storage import Store, open_readable, open_store
 
 console = Console()
 _MOST = 20
@@ -27,21 +31,79 @@ _MOST = 20
 def record(
     dag_run: Annotated[str, typer.Argument(help="Id of the DAG run, as Airflow shows it.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the record, which must not be there.")],
-    archive: Annotated[str, typer.Option(help="Name of the archive that it ingested from.")] = "sample",
-    stage: Annotated[str, typer.Option(help="Root of the staging store; by default that of the local stack.")] = "",
+    archive: Annotated[str, typer.Option(help="Archive's name, if the run's id is not enough.")] = "",
+    stage: Annotated[
+        str, typer.Option(help="Root of the staging store. Default: KIRA_STAGE_URL, or the local stack's.")
+    ] = "",
+    anew: Annotated[
+        bool, typer.Option("--anew", help="From what is there now, not the one that the run kept.")
+    ] = False,
 ) -> None:
     """Write the record of a DAG run: frames and checksums, parameters, code, versions, machine, times, and the rows."""
-    files = make_record(open_store(stage or StackConfig.load().stage_url), archive, dag_run)
+    store = _staging_store(stage)
+    kept = None if anew else kept_folder(store, dag_run, archive)
+    files = kept_files(store, kept) if kept else make_record(store, archive or _archive_of(store, dag_run), dag_run)
     write_record(files, out)
     read = Record.read(out)
+    how = "as the run kept it" if kept else "made from what the run left"
     console.print(
-        f"{len(read.frames):,} frames in {out}. Make them again: kira reproduce {out}", markup=False, highlight=False,
-        soft_wrap=True,
+        f"{len(read.frames):,} frames in {out}, {how}. Make them again: kira reproduce {out}", markup=False,
+        highlight=False, soft_wrap=True,
     )  # fmt: skip
 
 
+def _staging_store(url: str) -> Store:
+    return open_store(url or os.environ.get("KIRA_STAGE_URL") or StackConfig.load().stage_url)
+
+
+def _archive_of(store: Store, dag_run: str) -> str:
+    """Name of the only archive of which a run has a plan."""
+    names = [entry.name for entry in store.top() if entry.is_folder]
+    found = [name for name in names if store.exists(report_path(name, dag_run, "plan"))]
+    if len(found) != 1:
+        why = f"has plans for {', '.join(found)}: say which by --archive" if found else "has left no plan"
+        raise InvalidInput(f"DAG run {one_line(dag_run)} {why} on {store.url}.")
+    return found[0]
+
+
+def find_record(place: str, stage: str) -> Record:
+    """Read a record from a folder, a URL, or the run that kept it.
+
+    Parameters
+    ----------
+    place : str
+        Folder, URL of a folder, or id of a DAG run.
+    stage : str
+        Root of the staging store, for a run's id; empty for `KIRA_STAGE_URL`, or that of the local stack.
+
+    Raises
+    ------
+    InvalidInput
+        If it is none of these.
+    """
+    if "://" in place:
+        folder = open_readable(place)
+
+        def content(path: str) -> bytes:
+            with folder.open(path) as file:
+                return file.read()
+
+        return Record.load(content, folder.url)
+    if Path(place).exists():
+        return Record.read(Path(place))
+    store = _staging_store(stage)
+    kept = kept_folder(store, place)
+    if kept is None:
+        raise InvalidInput(
+            f"{one_line(place)} is neither a folder nor a DAG run that has kept a record on {store.url}."
+        )
+    return kept_record(store, kept)
+
+
 def reproduce_command(
-    place: Annotated[Path, typer.Argument(metavar="RECORD", help="Folder that kira record wrote.")],
+    place: Annotated[
+        str, typer.Argument(metavar="RECORD", help="Folder or URL of a record, or a DAG run that has one.")
+    ],
     archive: Annotated[
         Path | None, typer.Option(help="Folder laid out like the archive. Default: the addresses of the record.")
     ] = None,
@@ -50,9 +112,10 @@ def reproduce_command(
     frames: Annotated[int | None, typer.Option(min=1, help="Take so many frames, evenly from all.")] = None,
     repeats: Annotated[int, typer.Option(min=1, max=100, help="How often all is measured.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of sentences.")] = False,
+    stage: Annotated[str, typer.Option(help="As for kira record, where RECORD is a DAG run.")] = "",
 ) -> None:
     """Measure a record's frames again, compare row for row, and say what differs and where that comes from."""
-    read = Record.read(place)
+    read = find_record(place, stage)
     chosen = profile_of(profile) if profile else None
     bars = Progress(
         TextColumn("Measuring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),

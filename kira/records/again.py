@@ -16,17 +16,18 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from kira.catalog import read_parts, source_table
-from kira.catalog.rows_digest import rows_sha256
+from kira.catalog.rows_digest import rows_by_frame, rows_sha256
 from kira.errors import CorruptUpstream, InvalidInput, KiraError
 from kira.extraction import Profile, extract
 from kira.frames import Companions, read_frame, unpack
 from kira.ledger import Outcome, Stage
 from kira.records import facts
 from kira.records.differences import compare_facts, compare_rows
-from kira.records.record import FrameLine, Record, beside_of, rows_by_frame
+from kira.records.record import FrameLine, Record, beside_of
 from kira.sdss import FrameId
 from kira.sdss.archive import ArchiveClient
 from kira.sdss.beside import Kind
+from kira.stages.extraction import get_ready
 from kira.stages.work import failure
 from kira.storage.store import check_path
 
@@ -311,7 +312,8 @@ class _Files:
 def _measured(lines: Sequence[FrameLine], source: Source, profile: Profile, processes: int) -> Iterator[Again]:
     """Measure frames in processes of their own, in the order in which they come; files are fetched meanwhile."""
     # Started afresh: a copy of this process would have its threads' locks and not its threads.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    # What is loaded or compiled once is no frame's time, as in the pipeline.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), get_ready, (profile,)) as pool:
         begun = (pool.submit(_measure, line, _fetch(line, source), profile) for line in lines)
         waiting = deque(islice(begun, processes * (1 + _AHEAD)))
         while waiting:

@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kira.records.schema import schema_of
+
 METADATA = "ro-crate-metadata.json"
 _CRATE = "https://w3id.org/ro/crate/1.1"
 _PROFILES = {
@@ -26,15 +28,15 @@ def workflow_of(record: Mapping[str, Any]) -> tuple[str, bytes]:
     raise FileNotFoundError(f"{_PROJECT} has no file that wires the tasks of a run.")
 
 
-def crate_metadata(record: Mapping[str, Any], files: Mapping[str, bytes], workflow: str) -> bytes:
+def crate_metadata(record: Mapping[str, Any], files: Mapping[str, int], workflow: str) -> bytes:
     """Describe a record's files.
 
     Parameters
     ----------
     record : mapping
         `record.json`.
-    files : mapping of str to bytes
-        All files of the record but this one.
+    files : mapping of str to int
+        All files of the record but this one, with their sizes.
     workflow : str
         Which of them is the workflow.
 
@@ -44,8 +46,9 @@ def crate_metadata(record: Mapping[str, Any], files: Mapping[str, bytes], workfl
         JSON-LD, `ro-crate-metadata.json`.
     """
     jobs = [batch["job"] for batch in record["batches"] if batch["job"]]
-    began = _seconds(min((job["began"] for job in jobs), default=""))
-    ended = _seconds(max((job["ended"] for job in jobs), default=""))
+    # A run that found nothing to do has begun and ended nothing.
+    began = _seconds(min((job["began"] for job in jobs), default=record["recorded"]))
+    ended = _seconds(max((job["ended"] for job in jobs), default=record["recorded"]))
     parameters = [
         {"@id": f"#parameter-{name}", "@type": "PropertyValue", "name": name, "value": _text(value)}
         for name, value in (record["parameters"] or {}).items()
@@ -72,7 +75,7 @@ def crate_metadata(record: Mapping[str, Any], files: Mapping[str, bytes], workfl
         "description": f"Source catalogue of SDSS frames of {record['release']} from {record['archive']}, "
                        f"extracted by {record['profile']}: frames with checksums, parameters, what did it, times, and "
                        "a digest of every frame's rows.",
-        "datePublished": ended or began, "license": {"@id": _LICENSE}, "mainEntity": {"@id": workflow},
+        "datePublished": ended, "license": {"@id": _LICENSE}, "mainEntity": {"@id": workflow},
         "mentions": {"@id": "#run"}, "hasPart": [{"@id": path} for path in sorted(files)],
     }  # fmt: skip
     graph: list[dict[str, Any]] = [
@@ -96,21 +99,29 @@ def crate_metadata(record: Mapping[str, Any], files: Mapping[str, bytes], workfl
             "@id": path,
             "@type": "File",
             "name": path.rpartition("/")[2],
-            "contentSize": str(len(files[path])),
+            "contentSize": str(files[path]),
         }
         if path == workflow:
             about |= {"@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"],
                       "programmingLanguage": {"@id": "#airflow"}, "encodingFormat": "text/x-python",
                       "version": str(record["recorded_by"]["code"]["version"])}  # fmt: skip
         else:
-            about["encodingFormat"] = "application/jsonl" if path.endswith(".jsonl") else "application/json"
+            about["encodingFormat"] = _format_of(path)
+            if schema := schema_of(path):
+                about["conformsTo"] = {"@id": schema}
         graph.append(about)
     context = [f"{_CRATE}/context", "https://w3id.org/ro/terms/workflow-run/context"]
     return json.dumps({"@context": context, "@graph": graph}, indent=1).encode()
 
 
 def _seconds(when: str) -> str:
-    return datetime.fromisoformat(when).isoformat(timespec="seconds") if when else ""
+    return datetime.fromisoformat(when).isoformat(timespec="seconds")
+
+
+def _format_of(path: str) -> str:
+    if path.endswith(".jsonl"):
+        return "application/jsonl"
+    return "application/schema+json" if path.endswith(".schema.json") else "application/json"
 
 
 def _ids(entities: list[dict[str, Any]]) -> list[dict[str, str]]:

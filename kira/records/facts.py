@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import distributions
@@ -18,6 +19,7 @@ _DMI = Path("/sys/class/dmi/id")
 _TELLS_TYPE = {"Amazon EC2"}
 """Makers of virtual machines whose firmware names the type; others tell it over the network alone."""
 _SECONDS = 10
+_TOLD = re.compile(r"([0-9a-f]{7,64})(\+changes)?", re.ASCII)
 
 
 def code() -> dict[str, Any]:
@@ -27,21 +29,30 @@ def code() -> dict[str, Any]:
     -------
     dict
         `version`; `sources`, the SHA-256 of the package's Python files, which tells two codes apart wherever they are
-        installed; `commit` and `clean` as git tells them of a checkout (else empty and None); `lock`, the SHA-256
-        of requirements.txt, and `image`, the digest that `KIRA_IMAGE` names, where there are such.
+        installed; `commit` and `clean` as git tells them of a checkout, or `KIRA_COMMIT` of an image (else empty and
+        None); `lock`, the SHA-256 of requirements.txt, and `image`, the digest that `KIRA_IMAGE` names, where there are
+        such.
     """
     root = PACKAGE.parent
-    commit = _git(root, "rev-parse", "HEAD") or ""
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no") if commit else None
+    commit, clean = _checkout(root)
     lock = root / "requirements.txt"
     return {
         "version": kira.__version__,
         "sources": sources_sha256(PACKAGE),
         "commit": commit,
-        "clean": None if changed is None else not changed,
+        "clean": clean,
         "lock": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else "",
         "image": os.environ.get("KIRA_IMAGE", ""),
     }
+
+
+def _checkout(root: Path) -> tuple[str, bool | None]:
+    """Commit, and whether nothing was changed since then; an image, which has no git, was told when it was built."""
+    if commit := _git(root, "rev-parse", "HEAD"):
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+        return commit, None if changed is None else not changed
+    told = _TOLD.fullmatch(os.environ.get("KIRA_COMMIT", ""))
+    return (told[1], not told[2]) if told else ("", None)
 
 
 @cache

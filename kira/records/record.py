@@ -1,35 +1,37 @@
 """The record of a DAG run: frames with checksums, parameters, what did the work and how long it took, and the rows.
 
 A record is a folder of plain files: `record.json`, and for each batch a file of JSON lines with a line for each frame.
-It is a Workflow Run RO-Crate as well, see `kira.records.crate`. It is made from what the stages left on the staging
-store, so that a run of last year has one too.
+Their JSON Schemas are in it (`kira.records.schema`), and it is a Workflow Run RO-Crate as well (`kira.records.crate`).
+It is made from what the stages left on the staging store, so that a run of last year has one too; see
+`kira.records.keeping` for what each run keeps of itself.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from kira.catalog import read_parts
-from kira.catalog.rows_digest import rows_sha256
-from kira.errors import InvalidInput, StorageError
+from kira.errors import InvalidInput, KiraError, StorageError
 from kira.extraction import Profile
 from kira.ledger import Stage
 from kira.records import facts
 from kira.records.crate import METADATA, crate_metadata, workflow_of
+from kira.records.schema import RECORD_SCHEMA, schemas
 from kira.sdss import FrameId
 from kira.sdss.quoting import one_line
+from kira.stages.digests import RowDigests
 from kira.stages.extraction import JOB, OUTCOMES, VALIDATION, Measured, read_outcomes, read_tasks
 from kira.stages.plan import report_path
 from kira.storage import Beside, Entry, Manifest, Store
 
 FORMAT = 1
 RECORD = "record.json"
+_LINES = re.compile(r"batches/[A-Za-z0-9_=+,-][A-Za-z0-9_.=+,-]*\.jsonl", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,12 @@ class FrameLine:
 
 
 def make_record(store: Store, archive: str, dag_run: str) -> dict[str, bytes]:
-    """Make the record of a DAG run.
+    """Make the record of a DAG run, all of it in memory; see `record_files`."""
+    return dict(record_files(store, archive, dag_run))
+
+
+def record_files(store: Store, archive: str, dag_run: str) -> Iterator[tuple[str, bytes]]:
+    """Make the files of a DAG run's record one by one.
 
     Parameters
     ----------
@@ -101,10 +108,10 @@ def make_record(store: Store, archive: str, dag_run: str) -> dict[str, bytes]:
         Name of the archive.
     dag_run : str
 
-    Returns
-    -------
-    dict of str to bytes
-        Files by their path in the record.
+    Yields
+    ------
+    tuple of str and bytes
+        Path in the record, and content; what tells of the others comes last.
 
     Raises
     ------
@@ -116,16 +123,19 @@ def make_record(store: Store, archive: str, dag_run: str) -> dict[str, bytes]:
     plan = _json(store, report_path(archive, dag_run, "plan"))
     if plan is None:
         raise InvalidInput(f"DAG run {one_line(dag_run)} has left no plan for archive {archive} on {store.url}.")
-    files: dict[str, bytes] = {}
+    sizes: dict[str, int] = {}
     batches, parameters = [], None
     for uri in plan["batches"]:
         planned = Manifest.load(store, uri)
         parameters = parameters or _json(store, f"{planned.folder}/parameters.json")
         about, lines = _batch(store, planned)
         path = f"batches/{planned.batch}.jsonl"
-        files[path] = "".join(json.dumps(asdict(line)) + "\n" for line in lines).encode()
-        batches.append(about | {"frames": path, "frames_sha256": hashlib.sha256(files[path]).hexdigest()})
+        content = "".join(json.dumps(asdict(line)) + "\n" for line in lines).encode()
+        batches.append(about | {"frames": path, "frames_sha256": hashlib.sha256(content).hexdigest()})
+        sizes[path] = len(content)
+        yield path, content
     record = {
+        "$schema": RECORD_SCHEMA,
         "kira_record": FORMAT,
         "dag_run": dag_run,
         "archive": archive,
@@ -136,12 +146,14 @@ def make_record(store: Store, archive: str, dag_run: str) -> dict[str, bytes]:
         "request": _json(store, report_path(archive, dag_run, "request")),
         "figures": _json(store, report_path(archive, dag_run, "figures")),
         "batches": batches,
+        "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
         "recorded_by": {"code": facts.code(), "packages": facts.packages(), "machine": facts.machine()},
     }
-    files = {RECORD: json.dumps(record, indent=1).encode()} | files
-    workflow, content = workflow_of(record)
-    files |= {workflow: content}
-    return files | {METADATA: crate_metadata(record, files, workflow)}
+    workflow, wiring = workflow_of(record)
+    others = schemas() | {workflow: wiring, RECORD: json.dumps(record, indent=1).encode()}
+    yield from others.items()
+    sizes |= {path: len(content) for path, content in others.items()}
+    yield METADATA, crate_metadata(record, sizes, workflow)
 
 
 def _batch(store: Store, planned: Manifest) -> tuple[dict[str, Any], list[FrameLine]]:
@@ -153,38 +165,25 @@ def _batch(store: Store, planned: Manifest) -> tuple[dict[str, Any], list[FrameL
     published = store.exists(f"{planned.published}/{OUTCOMES}")
     folder = planned.published if published else planned.extracted
     measured = {one.frame: one for one in read_outcomes(store, folder)} if store.exists(f"{folder}/{OUTCOMES}") else {}
-    parts: dict[str, Any] = {}
-    rows: dict[str, str] = {}
-    for name in sorted({one.part for one in measured.values() if one.part}):
-        content = store.read(f"{folder}/{name}")
-        parts[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        rows |= {frame: rows_sha256(table) for frame, table in rows_by_frame(read_parts([content]))}
+    digests = RowDigests.load(store, folder)
+    names = sorted({one.part for one in measured.values() if one.part})
+    if digests is None or not set(names) <= digests.parts.keys():
+        digests = RowDigests.read(store, folder, names)
     lines = [
-        FrameLine.of(known.get(entry.frame, entry), measured.get(str(entry.frame)), rows) for entry in planned.entries
+        FrameLine.of(known.get(entry.frame, entry), measured.get(str(entry.frame)), digests.frames)
+        for entry in planned.entries
     ]
+    holders = {entry.replaces for entry in planned.entries if entry.replaces}
     about = {
         "batch": planned.batch,
         "published": store.uri(folder) if published else "",
-        "parts": parts,
+        "replaces": [store.uri(replace(planned, batch=holder).published) for holder in sorted(holders)],
+        "parts": {name: asdict(digests.parts[name]) for name in names},
         "job": _json(store, f"{folder}/{JOB}"),
         "tasks": [asdict(one) for one in read_tasks(store, folder)] if measured else [],
         "validation": _json(store, f"{folder}/{VALIDATION}"),
     }
     return about, lines
-
-
-def rows_by_frame(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    """Cut a table of the catalogue into the rows of its frames, each in the order in which it was measured."""
-    names = ("release", "rerun", "run", "camcol", "field", "band")
-    order = [(name, "ascending") for name in (*names, "number")]
-    table = table.sort_by(order).combine_chunks()
-    keys = list(zip(*(table[name].to_pylist() for name in names), strict=True))
-    begin = 0
-    for end in range(1, len(keys) + 1):
-        if end == len(keys) or keys[end] != keys[begin]:
-            release, rerun, run, camcol, field, band = keys[begin]
-            yield f"{release}-{rerun}-{run:06d}-{camcol}-{field:04d}-{band}", table.slice(begin, end - begin)
-            begin = end
 
 
 def _json(store: Store, path: str) -> Any:
@@ -225,35 +224,48 @@ class Record:
 
     @classmethod
     def read(cls, place: Path) -> "Record":
-        """Read a record's folder, or its `record.json`.
+        """Read a record's folder, or its `record.json`; see `load`."""
+        folder = place if place.is_dir() else place.parent
+        return cls.load(lambda path: (folder / path).read_bytes(), str(folder))
+
+    @classmethod
+    def load(cls, read: Callable[[str], bytes], name: str) -> "Record":
+        """Read a record, wherever it lies.
+
+        Parameters
+        ----------
+        read : callable
+            From a path in the record to its content; OSError or KiraError if it cannot be had.
+        name : str
+            Of the record, for errors.
 
         Raises
         ------
         InvalidInput
             If it is not a record, of another version, or not as it was written.
         """
-        folder = place if place.is_dir() else place.parent
         try:
-            about = json.loads((folder / RECORD).read_bytes())
+            about = json.loads(read(RECORD))
             if about["kira_record"] != FORMAT:
-                raise InvalidInput(f"{folder} is a record of version {about['kira_record']}, and this reads {FORMAT}.")
-            frames = [line for batch in about["batches"] for line in _lines(folder, batch)]
+                raise InvalidInput(f"{name} is a record of version {about['kira_record']}, and this reads {FORMAT}.")
+            frames = [line for batch in about["batches"] for line in _lines(read, name, batch)]
             record = cls(about, tuple(frames))
-            _ = record.profile
+            if frames:  # a run that found nothing to do has no parameters either
+                _ = record.profile
         except InvalidInput:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidInput(f"{folder} is not a record of a run: {one_line(str(error))}.") from error
+        except (KiraError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidInput(f"{name} is not a record of a run: {one_line(str(error))}.") from error
         return record
 
 
-def _lines(folder: Path, batch: dict[str, Any]) -> Iterator[FrameLine]:
-    path = folder / str(batch["frames"])
-    if path.resolve().parent != (folder / "batches").resolve():
-        raise InvalidInput(f"{folder}: a batch's frames are in {path}, which is not in the record.")
-    content = path.read_bytes()
+def _lines(read: Callable[[str], bytes], name: str, batch: dict[str, Any]) -> Iterator[FrameLine]:
+    path = str(batch["frames"])
+    if not _LINES.fullmatch(path):
+        raise InvalidInput(f"{name}: a batch's frames are in {one_line(path)}, which is not in the record.")
+    content = read(path)
     if hashlib.sha256(content).hexdigest() != batch["frames_sha256"]:
-        raise InvalidInput(f"{path} is not as it was recorded: its SHA-256 is another.")
+        raise InvalidInput(f"{name}/{path} is not as it was recorded: its SHA-256 is another.")
     names = {field.name for field in fields(FrameLine)}
     for text in content.decode().splitlines():
         line = FrameLine(**{name: value for name, value in json.loads(text).items() if name in names})

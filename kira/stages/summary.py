@@ -25,8 +25,9 @@ class RunIncomplete(KiraError):
 
 
 def summarize(
-    services: Services, dag_run: str, tell: Callable[[dict[str, Any]], None] = lambda _report: None
-) -> dict[str, Any]:
+    services: Services, dag_run: str, tell: Callable[[dict[str, Any]], None] = lambda _report: None,
+    keep: Callable[[], dict[str, Any]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Write the report of a DAG run.
 
     Parameters
@@ -35,12 +36,14 @@ def summarize(
     dag_run : str
     tell : callable, optional
         Given the report once it is written, be the run whole or not.
+    keep : callable, optional
+        Called after that, to make the run's record; what it returns becomes `record` of the report.
 
     Returns
     -------
     dict
         `frames` by final outcome, `sources` by band, `stages` with frames, bytes and seconds, `checks`, `problems`
-        with a sentence each, `catalogue` and the `plan`.
+        with a sentence each, `catalogue`, the `plan`, and `record`.
 
     Raises
     ------
@@ -72,14 +75,23 @@ def summarize(
             for _, _, run, frames, sources in services.ledger.published_by_run(dag_run)
         ],
     }  # fmt: skip
-    services.store.write(report_path(services.archive.name, dag_run, "report"), json.dumps(report, indent=1).encode())
+    _write(services, report)
     # A page compares a run with many earlier ones: without the lists that may have thousands of frames.
     brief = {name: value for name, value in report.items() if name not in ("problems", "stuck", "validation", "runs")}
     services.store.write(report_path(services.archive.name, dag_run, "figures"), json.dumps(brief).encode())
     log.info("%s", json.dumps({name: report[name] for name in ("plan", "frames", "sources", "checks")}, indent=1))
     tell(report)
+    if keep:
+        # Once more, because a record may take minutes, and the report has to be there if the task is killed meanwhile.
+        report["record"] = keep()
+        _write(services, report)
     _fail_unless_whole(services, report, plan)
     return report
+
+
+def _write(services: Services, report: dict[str, Any]) -> None:
+    path = report_path(services.archive.name, report["dag_run"], "report")
+    services.store.write(path, json.dumps(report, indent=1).encode())
 
 
 def _fail_unless_whole(services: Services, report: dict[str, Any], plan: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from kira.catalog import read_parts
 from kira.errors import ValidationFailed
 from kira.ledger import Outcome, Record, Stage
 from kira.sdss import FrameId
+from kira.stages.digests import ROWS, PartFile, RowDigests, digests_of, noting
 from kira.stages.extraction import JOB, VALIDATION, VALIDATION_PAGE, Measured, read_outcomes
 from kira.stages.judging import ReferencesOf, Rules, remarks_on
 from kira.stages.work import Attempt, Judge, Services
@@ -28,8 +29,8 @@ MIN_FAILED = 3
 def validate(services: Services, attempt: Attempt, manifest: Manifest, rules: Rules | None = None) -> None:
     """Hold the extracted batch against its manifest, against what sources can look like, and against references.
 
-    The outcomes of extraction, which the Spark job left with its result, go to the ledger here. The report and a page
-    of plots are left beside the result, and published with it.
+    The outcomes of extraction, which the Spark job left with its result, go to the ledger here. The report, a page of
+    plots and digests of the rows are left beside the result, and published with it.
 
     Parameters
     ----------
@@ -101,7 +102,11 @@ def _check(
             f"the first: {failed[0].frame}: {failed[0].reason}"
         )
     parts = sorted({one.part for one in good if one.part})
-    table = read_parts(services.store.read(f"{manifest.extracted}/{part}") for part in parts)
+    files: dict[str, PartFile] = {}
+    table = read_parts(noting(services.store, manifest.extracted, parts, files))
+    # Here the rows are at hand; the run's record would have to read all of them again.
+    digests = RowDigests(files, digests_of(table))
+    services.store.write(f"{manifest.extracted}/{ROWS}", digests.to_bytes())
     expected = [
         ExpectedFrame(FrameId.parse(one.frame), one.sources, one.background or 0.0, one.rms or 0.0) for one in good
     ]

@@ -24,6 +24,7 @@ from kira.ledger import Context, Ledger, Outcome, Stage
 from kira.ledger.status import catalogues, check, not_published
 from kira.sdss import FrameId, Selection
 from kira.stack.local import LocalStack
+from kira.stages.digests import RowDigests
 from kira.stages.extraction import read_outcomes
 from kira.stages.plan import Plan
 from kira.stages.work import Services
@@ -513,6 +514,8 @@ def test_killed_at_any_step_of_replacing_it_ends_the_same(archive: Pipeline, tmp
         assert told == {frame: len(rows) for frame, rows in wanted.items()}
         left = [path for path in tree(store, "grows/catalog") if ".aside-" in path]
         assert left == []
+        digests = RowDigests.load(store, holder(store))
+        assert digests in (None, RowDigests.read(store, holder(store), digests.parts if digests else ()))
         agrees(at_work, {U: 1, G: 1})
         assert ingest(mended, f"over-{steps}").planned == 0
         at_work.engine.dispose()

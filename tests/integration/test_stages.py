@@ -378,8 +378,9 @@ def test_a_published_batch_says_what_made_it(small: Pipeline) -> None:
     small.finish(staged)
     store: Store = small.services.store
     kept = {file.name for file in store.listing(planned.published)}
-    assert {"_manifest.jsonl", "_outcomes.jsonl", "_job.json", "_validation.json", "_validation.html"} < kept
-    assert len(kept) == 6
+    told = {"_manifest.jsonl", "_outcomes.jsonl", "_job.json", "_validation.json", "_validation.html", "_rows.json"}
+    assert told < kept
+    assert len(kept) == 7
     assert Manifest.from_text(store.read(f"{planned.published}/_manifest.jsonl").decode()) == staged
     assert json.loads(store.read(f"{planned.published}/_validation.json"))["ok"] is True
 

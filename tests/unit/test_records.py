@@ -130,6 +130,21 @@ def test_a_checkout_is_clean_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert facts.code()["clean"] is None, "what git cannot tell is not clean"
 
 
+@pytest.mark.parametrize(
+    ("told", "commit", "clean"),
+    [("0123abc", "0123abc", True), ("a" * 40, "a" * 40, True), (f"{'a' * 40}+changes", "a" * 40, False),
+     ("", "", None), ("main", "", None), ("a" * 40 + "+", "", None), ("$(id)", "", None)],
+)  # fmt: skip
+def test_an_image_was_told_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, commit: str, clean: bool | None
+) -> None:
+    monkeypatch.setattr(facts, "PACKAGE", tmp_path / "kira")
+    monkeypatch.setenv("KIRA_COMMIT", told)
+    monkeypatch.setenv("KIRA_IMAGE", "sha256:1")
+    found = facts.code()
+    assert (found["commit"], found["clean"], found["image"]) == (commit, clean, "sha256:1")
+
+
 def test_a_cloud_s_type_is_told_where_the_firmware_knows_it(tmp_path: Path) -> None:
     assert facts._instance_type(tmp_path / "none") == ""
     (tmp_path / "sys_vendor").write_text("Amazon EC2\n")
