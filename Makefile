@@ -33,16 +33,19 @@ stop: ## stop the local stack; its data stays
 status: ## say what runs, and where
 	@test -x .venv/bin/kira || { echo "Nothing was set up here, so nothing runs."; exit 0; } && .venv/bin/kira stack status
 
-test: lint test-unit test-integration test-e2e ## set up, and all tests: linters, unit, integration, end to end, some faults
+test: lint test-unit test-integration test-e2e ## set up, and all tests: linters, unit, integration, end to end, some faults (SLOW=1: with what takes many minutes)
 	@$(MAKE) --no-print-directory test-faults FAULTS=quick
+
+# What takes long for what it adds is tested with SLOW=1.
+QUICK := $(if $(SLOW),, and not slow)
 
 test-unit: ## the quick tests
 	@scripts/setup test
-	@.venv/bin/python -m pytest -n auto --dist worksteal -m "not integration" tests/unit
+	@$(if $(SLOW),,KIRA_FUZZ=$${KIRA_FUZZ:-1000} ).venv/bin/python -m pytest -n auto --dist worksteal -m "not integration$(QUICK)" tests/unit
 
 test-integration: ## real S3, HDFS and Spark
 	@scripts/setup test
-	@.venv/bin/python -m pytest -n 2 --dist loadfile -m integration tests/integration tests/unit
+	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "integration$(QUICK)" tests/integration tests/unit
 
 test-e2e: ## Airflow's own scheduler from the archive to the catalogue (SLOW=1: with what takes many minutes)
 	@scripts/setup test
@@ -63,13 +66,15 @@ FRAMES ?=
 REPEATS ?=
 LONG_REPEATS ?=
 REPORT ?=
-export SCENARIOS FRAMES REPEATS LONG_REPEATS REPORT
+DATASET ?=
+export SCENARIOS FRAMES REPEATS LONG_REPEATS REPORT DATASET
 
-bench: ## prove and measure; hours where all is asked for (SCENARIOS= FRAMES= REPEATS= LONG_REPEATS= ARCHIVE=folder REPORT=folder)
+bench: ## prove and measure; hours where all is asked for (SCENARIOS= FRAMES= REPEATS= LONG_REPEATS= ARCHIVE=folder DATASET=tiny REPORT=folder)
 	@scripts/setup test
 	@.venv/bin/python -m benchmarks.run $(if $(SCENARIOS),--scenarios "$$SCENARIOS") $(if $(FRAMES),--frames "$$FRAMES") \
 	  $(if $(REPEATS),--repeats "$$REPEATS") $(if $(LONG_REPEATS),--long-repeats "$$LONG_REPEATS") \
-	  $(if $(filter-out sample,$(ARCHIVE)),--archive "$$ARCHIVE") $(if $(REPORT),--report "$$REPORT")
+	  $(if $(filter-out sample,$(ARCHIVE)),--archive "$$ARCHIVE") $(if $(REPORT),--report "$$REPORT") \
+	  $(if $(DATASET),--data-set "$$DATASET")
 
 lint: ## ruff and mypy
 	@scripts/setup test
@@ -83,11 +88,19 @@ lock: ## make requirements.txt and requirements-dev.txt from the .in files
 clean: stop ## remove the virtual environment and all of the stack's data
 	@rm -rf .venv .kira
 
-.PHONY: compose-up compose-down
-COMPOSE ?= $(shell command -v docker-compose >/dev/null && echo docker-compose || echo docker compose)
+.PHONY: compose-up compose-run compose-test compose-down
+SPARK_WORKERS ?=
+export SPARK_WORKERS
 
-compose-up: ## what `make run` does, in a container; docker-compose logs -f shows it
-	@$(COMPOSE) up --build --detach
+compose-up: ## build the image, and start every server as a container of its own (SPARK_WORKERS=2)
+	@scripts/compose up
 
-compose-down: ## stop that container; its data stays in its volume
-	@$(COMPOSE) down
+compose-run: ## what `make run` does, by those containers (the same settings as run, without STAGE)
+	@scripts/compose run
+
+compose-test: ## bring up containers beside all others, break some in the middle, and compare the catalogue with the local one
+	@scripts/setup test
+	@.venv/bin/python -m pytest -s tests/compose
+
+compose-down: ## stop the containers; what they stored stays in its volumes
+	@scripts/compose down

@@ -12,6 +12,8 @@
 | `KIRA_REFERENCE_CATALOGUE` | path or URL of a catalogue, for frames that have no reference beside them |
 | `KIRA_HDFS_UI` | the NameNode's page, such as `http://namenode:9870`: for links and for the state of HDFS |
 | `KIRA_SPARK_UI` | page of a Spark master or history server, if there is one: for the same |
+| `KIRA_HDFS_PAGE`, `KIRA_SPARK_PAGE` | the same as a browser reaches them, for links, where that is another address |
+| `KIRA_SPARK_PROPERTIES` | file of Spark properties for the extraction's jobs; see docs/clusters.md |
 | `KIRA_FRAME_MEMORY_MB` | of a Spark worker while it is at a frame (default 3072); see `kira.extraction.limits` |
 | `KIRA_FRAME_SECONDS` | time that one frame may take in a Spark worker (default 600); see `kira.extraction.limits` |
 
@@ -41,6 +43,7 @@ class Settings:
     reference_catalogue: str = ""
     hdfs_ui: str = ""
     spark_ui: str = ""
+    spark_properties: str = ""
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -59,6 +62,7 @@ class Settings:
             thresholds=os.environ.get("KIRA_THRESHOLDS", ""),
             reference_catalogue=os.environ.get("KIRA_REFERENCE_CATALOGUE", ""),
             hdfs_ui=page_url("KIRA_HDFS_UI"), spark_ui=page_url("KIRA_SPARK_UI"),
+            spark_properties=os.environ.get("KIRA_SPARK_PROPERTIES", ""),
         )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ class SparkLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
         """Address of its page."""
-        return server("KIRA_SPARK_UI")
+        return server("KIRA_SPARK_PAGE") or server("KIRA_SPARK_UI")
 
 
 class HdfsLink(BaseOperatorLink):
@@ -83,7 +83,7 @@ class HdfsLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
         """Address of the page."""
-        parts, page = urlsplit(manifest_of(operator)), server("KIRA_HDFS_UI")
+        parts, page = urlsplit(manifest_of(operator)), server("KIRA_HDFS_PAGE") or server("KIRA_HDFS_UI")
         if not page or parts.scheme != "hdfs":
             return ""
         return f"{page}/explorer.html#{quote(parts.path.rpartition('/')[0])}"

@@ -8,6 +8,7 @@ import logging
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -35,6 +36,7 @@ from kira.errors import (
 )
 from kira.extraction import Profile
 from kira.ledger import Ledger, Stage
+from kira.records.keeping import keep_record
 from kira.sdss import Release, Selection
 from kira.sdss.archive import SDSS, Archive, ArchiveClient
 from kira.settings import Settings
@@ -360,7 +362,7 @@ def run_publish(uri: str) -> str:
 
 
 def run_summary() -> str:
-    """Write the run's report; returns the catalogue's URI, or that of what a dry run found."""
+    """Write the run's report and record; returns the catalogue's URI, or that of what a dry run found."""
     with _told():
         request = _request()
         if request is None:
@@ -368,7 +370,9 @@ def run_summary() -> str:
         services = _services(Settings.from_environment(), request)
         if _is_dry():
             return _cost_uri(services)
-        return str(summary.summarize(services, str(_context()["dag_run"].run_id), metrics.of_run)["catalogue"])
+        run = str(_context()["dag_run"].run_id)
+        keep = partial(keep_record, services.store, services.archive.name, run)
+        return str(summary.summarize(services, run, metrics.of_run, keep)["catalogue"])
 
 
 def run_announce() -> list[dict[str, Any]]:

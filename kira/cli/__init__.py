@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from kira.cli import (
     backfill,
+    cluster,
     datasets,
     export,
     extract,
@@ -40,6 +41,7 @@ app.add_typer(backfill.app, name="backfill")
 app.add_typer(mirror.app, name="mirror")
 app.add_typer(sky.app, name="sky")
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(cluster.app, name="cluster")
 
 
 def main() -> None:

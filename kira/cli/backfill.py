@@ -51,7 +51,7 @@ def estimate(
     costs: list[Cost] = []
     absent: list[str] = []
     with running_stack() as (stack, _):
-        source = find_source(archive, stack.config.home / "sample", stack)
+        source = find_source(archive, stack.config.sample, stack)
         ledger = Ledger(stack.config.ledger_url)
         with ArchiveClient(source.archive) as client:
             for selection in selections:
@@ -100,7 +100,7 @@ def create(
         raise InvalidInput(f"reprocess: {reprocess!r} is none of none, failed, completed.")
     check_archive(archive)
     with running_stack() as (stack, api):
-        source = find_source(archive, stack.config.home / "sample", stack)
+        source = find_source(archive, stack.config.sample, stack)
         api.set_connection(source.connection)
         conf = {name: value for name, value in asked.as_dict().items() if name in _CONF}
         body = {

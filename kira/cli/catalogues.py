@@ -63,7 +63,7 @@ def _in_the_stack(archive: str, release: str, profile: str) -> str:
     url = os.environ.get("KIRA_STAGE_URL", "")
     if not url:
         config = StackConfig.load()
-        if config.with_hdfs and LocalStack(config).supervisor.processes() is None:
+        if config.with_hdfs and not LocalStack(config).runs():
             raise KiraError(
                 "The stack does not run, and with it HDFS, where the catalogue is: start it with make run, or name "
                 "another place with --catalogue."

@@ -53,7 +53,7 @@ def verify_command(
     stack = LocalStack(config)
     if stack.supervisor.processes() is None:
         raise KiraError("The stack does not run, and with it S3, where the mirror is: start it with make run.")
-    source = choose_releases(find_source(archive, config.home / "sample", stack), releases)
+    source = choose_releases(find_source(archive, config.sample, stack), releases)
     mirror = S3Mirror(stack.s3_client(), BUCKET)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     results = {}

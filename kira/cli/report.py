@@ -1,5 +1,6 @@
 """The summary table at the end of an ingestion."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from statistics import median
@@ -38,9 +39,23 @@ def show(console: Console, reports: dict[str, dict[str, Any]], *, synthetic: boo
     for release, report in reports.items():
         where = report["catalogue"] or "nothing published"
         console.print(f"Catalogue {release}: {where}", highlight=False, soft_wrap=True)
+    for release, report in reports.items():
+        _record(console, release, report)
     plans = [report["plan"] for report in reports.values()]
     if plans and all(0 < plan["found"] == plan["published"] for plan in plans):
         console.print("All of it was done before: nothing was downloaded, staged or extracted again.", style="green")
+
+
+def _record(console: Console, release: str, report: dict[str, Any]) -> None:
+    """Where the run's record is, and how its catalogue is made again."""
+    record = report.get("record") or {}  # an older version of Kira kept none
+    if problem := record.get("problem"):
+        console.print(f"{release}: {problem}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    elif record:
+        console.print(
+            f"Record {release}: {record['place']}; made again by: kira reproduce {shlex.quote(report['dag_run'])}",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def _outcomes(reports: dict[str, dict[str, Any]], mark: str) -> Table:

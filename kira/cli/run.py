@@ -52,17 +52,19 @@ def run(
     config = StackConfig.load(stage=stage or None)
     stack = LocalStack(config, say)
     _refuse_other_stage(stack, stage)
-    requirements.check(config, with_java=True)
+    if not config.contained:
+        requirements.check(config, with_java=True)
     if archive == "sample":
         _make_sample(config)
-    console.print("Starting the local stack", style="bold")
+    console.print("Waiting for the servers" if config.contained else "Starting the local stack", style="bold")
     if not config.with_hdfs:
         say(
             f"Staging to {config.stage_url} instead of HDFS"
             + (", as STAGE says." if stage else ", as before (STAGE=hdfs for HDFS).")
         )
-    # While the servers come up: the first Spark tasks would wait for it.
-    subprocess.Popen([sys.executable, "-m", "kira.extraction.compiled"], stdin=subprocess.DEVNULL)
+    if not config.contained:
+        # While the servers come up: the first Spark tasks would wait for it.
+        subprocess.Popen([sys.executable, "-m", "kira.extraction.compiled"], stdin=subprocess.DEVNULL)
     stack.up()
     source = choose_releases(find_source(archive, _sample_folder(config), stack), releases)
     conf = {
@@ -105,7 +107,8 @@ def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
         synthetic = source.synthetic or any(one["synthetic"] for one in reports.values())
         report.show(console, reports, synthetic=synthetic)
         console.print(login(config), highlight=False, soft_wrap=True)
-        console.print("The stack stays up: make status says what runs, make stop stops it.", highlight=False)
+        stop = "make compose-down" if config.contained else "make status says what runs, make stop"
+        console.print(f"The stack stays up: {stop} stops it.", highlight=False)
         if left := sum(one["plan"]["left"] for one in reports.values()):
             console.print(
                 f"{left:,} frames are left: Airflow goes on with them in a run that follows; see kira status."
@@ -174,7 +177,7 @@ def _refuse_other_stage(stack: LocalStack, stage: str) -> None:
 
 
 def _sample_folder(config: StackConfig) -> Path:
-    return config.home / "sample"
+    return config.sample
 
 
 def _make_sample(config: StackConfig) -> None:

@@ -26,7 +26,7 @@ def running_stack() -> Iterator[tuple[LocalStack, AirflowApi]]:
     """The local stack and its Airflow; a sentence if it does not run."""
     config = StackConfig.load()
     stack = LocalStack(config, say)
-    if stack.supervisor.processes() is None:
+    if not stack.runs():
         raise KiraError("The stack does not run: start it with make run, or kira stack up.")
     api = AirflowApi(config)
     try:
@@ -58,7 +58,7 @@ def set_(
     selection = asked.selection()
     check_archive(archive)
     with running_stack() as (stack, api):
-        source = find_source(archive, stack.config.home / "sample", stack)
+        source = find_source(archive, stack.config.sample, stack)
         api.set_connection(source.connection)
         value = asked.as_dict() | {"archive": source.connection_id, "release": str(selection.release)}
         del value["again"]

@@ -67,9 +67,9 @@ def refresh(
 
 def _from_list(archive: str, field_list: Path | None, config: StackConfig) -> tuple[str, Positions | None]:
     """Name of an archive, and its fields if it has a list of them."""
-    here = local_folder(archive, config.home / "sample")
+    here = local_folder(archive, config.sample)
     if here is None:
-        source = find_source(archive, config.home / "sample", LocalStack(config))
+        source = find_source(archive, config.sample, LocalStack(config))
         if field_list:
             return source.archive.name, _read(field_list)
         with ArchiveClient(source.archive) as client:
@@ -89,7 +89,7 @@ def _read(path: Path) -> Positions:
 
 def _store(config: StackConfig) -> Store:
     url = os.environ.get("KIRA_STAGE_URL", "")
-    if not url and config.with_hdfs and LocalStack(config).supervisor.processes() is None:
+    if not url and config.with_hdfs and not LocalStack(config).runs():
         raise KiraError(
             "The stack does not run, and with it HDFS, where the catalogue is: start it with make run, or name "
             "another place by KIRA_STAGE_URL."

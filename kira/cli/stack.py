@@ -1,11 +1,13 @@
 """`kira stack`: start, stop and look at the local servers."""
 
+import os
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from kira.stack import containers
 from kira.stack.airflow_server import USER
 from kira.stack.config import StackConfig
 from kira.stack.local import NAMES, LocalStack
@@ -52,8 +54,17 @@ def status() -> None:
         console.print(login(config), highlight=False, soft_wrap=True)
 
 
+@app.command()
+def serve(role: Annotated[str, typer.Argument(help=f"One of {', '.join(containers.ROLES)}.")]) -> None:
+    """Be one server of the stack, in a container of its own; see docker-compose.yml."""
+    containers.serve(StackConfig.load(), role)
+
+
 def login(config: StackConfig) -> str:
     """How to log in to Airflow's UI."""
+    if config.contained:
+        page = os.environ.get("KIRA_AIRFLOW_PAGE") or config.url("airflow")
+        return f"Airflow's UI: {page} , user {USER}; the password is KIRA_AIRFLOW_PASSWORD in the file .env."
     return (
         f"Airflow's UI: {config.url('airflow')} , user {USER}, password {config.secrets.airflow_password} "
         f"(kept in {config.home / 'secrets.json'})"

@@ -76,7 +76,7 @@ def _ledger() -> Ledger:
     if url:
         return Ledger(url)
     config = StackConfig.load()
-    if not (config.home / "ledger.db").exists():
+    if not config.contained and not (config.home / "ledger.db").exists():
         raise KiraError(
             f"There is no ledger in {config.home} yet: run an ingestion first, or name another one by KIRA_LEDGER_URL."
         )
@@ -99,7 +99,7 @@ def _with_the_store(ledger: Ledger, known: Known) -> list[str]:
     url = os.environ.get("KIRA_STAGE_URL", "")
     if not url:
         config = StackConfig.load()
-        if config.with_hdfs and LocalStack(config).supervisor.processes() is None:
+        if config.with_hdfs and not LocalStack(config).runs():
             # Not among what a script reads.
             Console(stderr=True).print(
                 "Not compared with the catalogue's folders: the stack does not run, and with it HDFS.", soft_wrap=True

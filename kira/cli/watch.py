@@ -103,6 +103,8 @@ class Watch:
                 time.sleep(_POLL_SECONDS)
 
     def _fail_if_stack_is_gone(self) -> None:
+        if self.config.contained:
+            return  # what starts containers starts them again
         processes = Supervisor(self.config).processes() or {}
         gone = [name for name, info in processes.items() if info["statename"] in ("FATAL", "EXITED", "STOPPED")]
         if gone or not processes:

@@ -3,24 +3,33 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
 from kira.errors import StackError
 from kira.stack import postgresql
-from kira.stack.config import BUCKET, HOST, StackConfig, write_private
+from kira.stack.config import BUCKET, CONTAINER_HOSTS, HOST, PROJECT, StackConfig, write_private
 
 USER = "admin"
 API = "/api/v2"
+POOLS = {
+    "kira_archive": (2, "mirror tasks at a time: spares SDSS's servers"),
+    "kira_backfill": (1, "the same of backfills, so that the ingestion always has a connection"),
+    "kira_spark": (1, "Spark jobs at a time"),
+}
 _TOKEN_SECONDS = 1800
 _PASSED_ON = (
     "KIRA_RETRY_SECONDS", "KIRA_BATCH_ATTEMPTS", "KIRA_ARCHIVE_CONNECTIONS", "KIRA_SCHEDULE", "KIRA_FRAME_SECONDS",
     "KIRA_FRAME_MEMORY_MB", "KIRA_REFERENCE_EVERY", "KIRA_THRESHOLDS", "KIRA_REFERENCE_CATALOGUE",
-    "KIRA_SPARK_UI", "KIRA_ALERTS", "KIRA_ALERT_FRAMES",
+    "KIRA_SPARK_UI", "KIRA_SPARK_PAGE", "KIRA_HDFS_PAGE", "KIRA_SPARK_PROPERTIES", "KIRA_ALERTS", "KIRA_ALERT_FRAMES",
+    "KIRA_IMAGE", "KIRA_COMMIT",
 )  # fmt: skip
 # What a user has set for other work must not decide what the stack does; what these say is meant for it.
 _NOT_INHERITED = ("AIRFLOW", "KIRA_", "SPARK_", "HADOOP_", "PYSPARK_", "PYTHONPATH", "PYTHONHOME", "AWS_", "YARN_")
@@ -33,13 +42,12 @@ def environment(config: StackConfig) -> dict[str, str]:
     """
     home, secrets = config.home / "airflow", config.secrets
     programs = Path(sys.executable).parent
-    database = postgresql.of_stack(config).url(secrets.database_password)
+    database = _database(config)
     s3 = {
         "conn_type": "aws", "login": secrets.s3_access_key, "password": secrets.s3_secret_key,
         "extra": {"endpoint_url": config.url("s3"), "region_name": "us-east-1"},
     }  # fmt: skip
-    # The 4: in local mode Spark tries a task once unless the master says otherwise, whatever the configuration says.
-    spark = {"conn_type": "spark", "host": os.environ.get("KIRA_SPARK_MASTER", "local[*,4]")}
+    spark = {"conn_type": "spark", "host": os.environ.get("KIRA_SPARK_MASTER") or _spark_master(config)}
     kira = {
         "KIRA_HOME": str(config.home),
         "KIRA_LEDGER_URL": config.ledger_url,
@@ -64,9 +72,9 @@ def environment(config: StackConfig) -> dict[str, str]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
         # The same driver does both; left alone, Airflow would look for another one.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": database,
-        "AIRFLOW__API__HOST": HOST,
+        "AIRFLOW__API__HOST": config.bind,
         "AIRFLOW__API__PORT": str(config.ports["airflow"]),
-        "AIRFLOW__API__BASE_URL": config.url("airflow"),
+        "AIRFLOW__API__BASE_URL": os.environ.get("KIRA_AIRFLOW_PAGE") or config.url("airflow"),
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__SECRET_KEY": secrets.api_secret,
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.jwt_secret,
@@ -83,12 +91,14 @@ def environment(config: StackConfig) -> dict[str, str]:
     system = {
         "PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
+        # The code that started the stack, in every process: another checkout may be the installed one.
+        "PYTHONPATH": str(PROJECT),
         # Spark's driver and web page listen here and nowhere else.
-        "SPARK_LOCAL_IP": HOST,
-        "SPARK_LOCAL_HOSTNAME": HOST,
+        "SPARK_LOCAL_IP": config.own_address,
+        "SPARK_LOCAL_HOSTNAME": config.own_address,
         # Numeric libraries must not start threads of their own: Spark runs one task a core.
         "OMP_NUM_THREADS": "1",
-        "no_proxy": _no_proxy(), "NO_PROXY": _no_proxy(),
+        "no_proxy": _no_proxy(config), "NO_PROXY": _no_proxy(config),
         # Spark looks here before it looks at the PATH, where Java was checked.
         "JAVA_HOME": str(Path(shutil.which("java") or "/usr/bin/java").resolve().parents[1]),
         "KIRA_STACK": str(config.home),
@@ -96,13 +106,42 @@ def environment(config: StackConfig) -> dict[str, str]:
         # not be known as the stack's any more, and one that outlived its supervisor would keep its port for ever.
         "SPT_NOENV": "1",
     }  # fmt: skip
+    if folder := os.environ.get("KIRA_HADOOP_CONF_DIR"):
+        system["HADOOP_CONF_DIR"] = folder  # which only those with a Hadoop of their own need
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
-    return kept | system | kira | airflow
+    return kept | system | kira | airflow | (_of_containers(config) if config.contained else {})
 
 
-def _no_proxy() -> str:
+def _database(config: StackConfig) -> str:
+    password = config.secrets.database_password
+    if config.contained:
+        return config.postgres_url("airflow", password)
+    return postgresql.of_stack(config).url(password)
+
+
+def _spark_master(config: StackConfig) -> str:
+    if config.contained:
+        return f"spark://{config.host('spark')}:{config.ports['spark']}"
+    # The 4: in local mode Spark tries a task once unless the master says otherwise, whatever the configuration says.
+    return "local[*,4]"
+
+
+def _of_containers(config: StackConfig) -> dict[str, str]:
+    """What is otherwise where tasks are run by workers, which take them from a queue."""
+    queue = f"redis://:{quote(config.secrets.queue_password, safe='')}@{config.host('queue')}:{config.ports['queue']}"
+    return {
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "32",
+        "AIRFLOW__CELERY__BROKER_URL": f"{queue}/0",
+        "AIRFLOW__CELERY__RESULT_BACKEND": f"{queue}/1",
+        "AIRFLOW__CELERY__WORKER_CONCURRENCY": os.environ.get("KIRA_WORKER_TASKS") or "4",
+    }
+
+
+def _no_proxy(config: StackConfig) -> str:
     given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    return ",".join(filter(None, (given, HOST, "localhost")))
+    hosts = sorted(set(CONTAINER_HOSTS.values())) if config.contained else []
+    return ",".join(filter(None, (given, HOST, "localhost", *hosts)))
 
 
 def write_files(config: StackConfig) -> None:
@@ -125,6 +164,34 @@ def programs() -> dict[str, list[str]]:
         "airflow-dag-processor": [airflow, "dag-processor"],
         "airflow-triggerer": [airflow, "triggerer", "--skip-serve-logs"],
     }
+
+
+def worker() -> list[str]:
+    """Command line of a worker, which the local stack does not need: its scheduler runs the tasks."""
+    return [str(Path(sys.executable).with_name("airflow")), "celery", "worker", "--skip-serve-logs"]
+
+
+def migrate(environment: dict[str, str]) -> None:
+    """Make Airflow's tables, or bring them up to this version; StackError with its own words."""
+    _airflow(environment, "Airflow's database could not be made", "db", "migrate")
+
+
+def make_pools(environment: dict[str, str]) -> None:
+    """Create the pools without the API server; StackError with Airflow's own words."""
+    pools = {
+        name: {"slots": slots, "description": why, "include_deferred": True} for name, (slots, why) in POOLS.items()
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(pools, file)
+        file.flush()
+        _airflow(environment, "Airflow's pools could not be made", "pools", "import", file.name)
+
+
+def _airflow(environment: dict[str, str], failed: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", "airflow", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    if done.returncode:
+        raise StackError(f"{failed}: {(done.stdout + done.stderr).strip()[-800:]}")
 
 
 class AirflowApi:

@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from kira.errors import StackError
 from kira.sdss.archive import NAME_PATTERN
+from kira.stack.config import HOST
 
 TREES = ("das", "sas", "truth")
 """What is visible of a folder: the two layouts of the archive, and the truth of synthetic frames."""
@@ -163,18 +164,19 @@ def _row(name: str, target: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until stopped, on this machine's own address only."""
+    """Serve until stopped; on this machine's own address, unless another is named."""
     parser = argparse.ArgumentParser(prog="python -m kira.stack.archive_server", description=__doc__)
     parser.add_argument("--registry", type=Path, required=True, help="JSON file of names and folders")
     parser.add_argument("--port", type=int, required=True)
+    # Nobody but this machine, or this network of containers: what is served was not meant for others.
+    parser.add_argument("--host", default=HOST)
     options = parser.parse_args(arguments)
     try:
         Registry(options.registry).folders()
     except StackError as error:
         print(error, file=sys.stderr)
         return 1
-    # Nobody but this machine: what is served was not meant for others.
-    uvicorn.run(create_app(options.registry), host="127.0.0.1", port=options.port, access_log=False)
+    uvicorn.run(create_app(options.registry), host=options.host, port=options.port, access_log=False)
     return 0
 
 

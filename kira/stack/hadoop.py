@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.utils import CryptographyDeprecationWarning
 
 from kira.errors import StackError
-from kira.stack.config import HOST, StackConfig
+from kira.stack.config import StackConfig
 
 VERSION = "3.5.0"
 JAR = f"hadoop-client-minicluster-{VERSION}.jar"
@@ -62,27 +62,45 @@ def fetch_jar(config: StackConfig) -> Path:
     StackError
         If it cannot be fetched, or is not the file it should be.
     """
-    target = jar_path(config)
-    if target.exists() and _sha256(target) == JAR_SHA256:
+    return fetch(
+        jar_path(config), "org.apache.hadoop", "hadoop-client-minicluster", VERSION, JAR_SHA256,
+        f"stage to a folder instead: make run STAGE=file://{config.home}/stage",
+    )  # fmt: skip
+
+
+def fetch(target: Path, organisation: str, name: str, version: str, sha256: str, otherwise: str) -> Path:
+    """Get a jar from Maven Central, unless it is there.
+
+    Parameters
+    ----------
+    target : Path
+        Its name is that of the artifact, `name-version.jar`.
+    organisation, name, version, sha256 : str
+        Of the artifact.
+    otherwise : str
+        What to do where it cannot be had.
+    """
+    if target.exists() and _sha256(target) == sha256:
         return target
     ivy = next(_PYSPARK_JARS.glob("ivy-*.jar"))
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         command = [
             "java", *_trust(Path(folder)), "-jar", str(ivy), "-cache", f"{folder}/cache", "-confs", "master",
-            "-types", "jar", "-dependency", "org.apache.hadoop", "hadoop-client-minicluster", VERSION,
+            "-types", "jar", "-dependency", organisation, name, version,
             "-retrieve", f"{folder}/[artifact]-[revision].[ext]",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
-        fetched = Path(folder) / JAR
+        fetched = Path(folder) / target.name
         if done.returncode or not fetched.exists():
             raise StackError(
-                f"Hadoop's server jar (Maven artifact org.apache.hadoop:hadoop-client-minicluster:{VERSION}) could not "
-                "be fetched from Maven Central. Check the network, or stage to a folder instead: "
-                f"make run STAGE=file://{config.home}/stage"
+                f"A jar of Hadoop's servers (Maven artifact {organisation}:{name}:{version}) could not be fetched from "
+                f"Maven Central. Check the network, or {otherwise}"
             )
-        if (found := _sha256(fetched)) != JAR_SHA256:
-            raise StackError(f"{JAR} came with SHA-256 {found} instead of {JAR_SHA256}: not the file that was tested.")
+        if (found := _sha256(fetched)) != sha256:
+            raise StackError(
+                f"{target.name} came with SHA-256 {found} instead of {sha256}: not the file that was tested."
+            )
         shutil.move(fetched, target)
     return target
 
@@ -104,41 +122,46 @@ def _trust(folder: Path) -> list[str]:
     return [f"-Djavax.net.ssl.trustStore={store}", f"-Djavax.net.ssl.trustStorePassword={password.decode()}"]
 
 
-def classpath(config: StackConfig, role: str) -> str:
-    """Class path of a server: its configuration, the server jar, and what comes with PySpark."""
+def classpath(config: StackConfig, role: str, *more: Path) -> str:
+    """Class path of a server: its configuration, the server jar, what comes with PySpark, and more jars."""
     jars = [str(p) for p in sorted(_PYSPARK_JARS.glob("*.jar")) if p.name.startswith(_NEEDED)]
-    return ":".join([str(_folder(config, role)), str(jar_path(config)), *jars])
+    return ":".join([str(folder(config, role)), str(jar_path(config)), *jars, *map(str, more)])
 
 
 def write_configuration(config: StackConfig) -> None:
     """Write the XML files of NameNode and DataNodes."""
     ports, data = config.ports, config.home / "hdfs"
-    name_node = f"{HOST}:{ports['namenode']}"
+    name_node = f"{config.host('namenode')}:{ports['namenode']}"
     shared = _COMMON | {"fs.defaultFS": f"hdfs://{name_node}", "dfs.namenode.rpc-address": name_node}
-    _write(config, "namenode", shared | {
+    write(config, "namenode", shared | {
         "dfs.namenode.name.dir": (data / "namenode").as_uri(),
-        "dfs.namenode.http-address": f"{HOST}:{ports['namenode_http']}",
-        "dfs.namenode.rpc-bind-host": HOST,
-        "dfs.namenode.http-bind-host": HOST,
+        "dfs.namenode.http-address": f"{config.host('namenode')}:{ports['namenode_http']}",
+        "dfs.namenode.rpc-bind-host": config.bind,
+        "dfs.namenode.http-bind-host": config.bind,
         "hadoop.http.staticuser.user": "kira",
     })  # fmt: skip
     for role in ("datanode1", "datanode2"):
-        _write(config, role, shared | {
+        write(config, role, shared | {
             "dfs.datanode.data.dir": (data / role).as_uri(),
-            "dfs.datanode.hostname": HOST,
-            "dfs.datanode.address": f"{HOST}:{ports[role]}",
-            "dfs.datanode.ipc.address": f"{HOST}:{ports[role + '_ipc']}",
-            "dfs.datanode.http.address": f"{HOST}:{ports[role + '_http']}",
+            "dfs.datanode.hostname": config.own_host,
+            "dfs.datanode.address": f"{config.bind}:{ports[role]}",
+            "dfs.datanode.ipc.address": f"{config.bind}:{ports[role + '_ipc']}",
+            "dfs.datanode.http.address": f"{config.bind}:{ports[role + '_http']}",
         })  # fmt: skip
 
 
 def command(config: StackConfig, role: str) -> list[str]:
     """Command line of one server."""
     kind = "namenode.NameNode" if role == "namenode" else "datanode.DataNode"
+    return java(config, role, f"org.apache.hadoop.hdfs.server.{kind}")
+
+
+def java(config: StackConfig, role: str, name: str, *more: Path) -> list[str]:
+    """Command line of a server by its class; `more` are jars that it needs."""
     return [
         "java", "-Xmx384m", "-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true",
-        f"-Dlog4j2.configurationFile={_folder(config, role) / 'log4j2.properties'}",
-        "-cp", classpath(config, role), f"org.apache.hadoop.hdfs.server.{kind}",
+        f"-Dlog4j2.configurationFile={folder(config, role) / 'log4j2.properties'}",
+        "-cp", classpath(config, role, *more), name,
     ]  # fmt: skip
 
 
@@ -154,20 +177,22 @@ def format_namenode(config: StackConfig) -> None:
         raise StackError(f"The NameNode could not be formatted: {(done.stdout + done.stderr).strip()[-500:]}")
 
 
-def _folder(config: StackConfig, role: str) -> Path:
+def folder(config: StackConfig, role: str) -> Path:
+    """Where the configuration of a server is."""
     return config.home / "hadoop" / role
 
 
-def _write(config: StackConfig, role: str, properties: dict[str, str]) -> None:
-    folder = _folder(config, role)
-    folder.mkdir(parents=True, exist_ok=True)
+def write(config: StackConfig, role: str, properties: dict[str, str]) -> None:
+    """Write the configuration of a server, under all the names that Hadoop's parts look for."""
+    target = folder(config, role)
+    target.mkdir(parents=True, exist_ok=True)
     lines = "".join(
         f"<property><name>{escape(name)}</name><value>{escape(value)}</value></property>\n"
         for name, value in properties.items()
     )
-    for name in ("core-site.xml", "hdfs-site.xml"):
-        (folder / name).write_text(f"<configuration>\n{lines}</configuration>\n")
-    (folder / "log4j2.properties").write_text(
+    for name in ("core-site.xml", "hdfs-site.xml", "yarn-site.xml", "capacity-scheduler.xml"):
+        (target / name).write_text(f"<configuration>\n{lines}</configuration>\n")
+    (target / "log4j2.properties").write_text(
         "appender.console.type = Console\n"
         "appender.console.name = console\n"
         "appender.console.layout.type = PatternLayout\n"

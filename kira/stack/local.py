@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +15,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kira.errors import StackError, StorageError
-from kira.stack import airflow_server, hadoop, ports, postgresql, requirements
+from kira.stack import airflow_server, hadoop, ports, postgresql, requirements, roles
 from kira.stack.airflow_server import AirflowApi
-from kira.stack.config import BUCKET, HOST, StackConfig, write_private
-from kira.stack.supervision import Supervisor, socket_path, write_configuration
+from kira.stack.config import BUCKET, StackConfig
+from kira.stack.supervision import Supervisor, write_configuration
 from kira.storage import S3Mirror
 
 Say = Callable[[str], None]
@@ -73,6 +71,9 @@ class LocalStack:
         StackError
             With one sentence about what is missing or did not come up.
         """
+        if self.config.contained:
+            self._wait()
+            return
         running = self.supervisor.processes()
         if running is not None and StackConfig.load(self.config.home, environment={}).ports != self.config.ports:
             raise StackError("The stack runs on other ports than asked for now: make stop, then start it again.")
@@ -94,14 +95,12 @@ class LocalStack:
         if self._has("namenode"):
             steps.append(self._prepare_hdfs)
         if self._has("s3"):
-            self._prepare_s3()
+            roles.prepare_s3(self.config)
         if self._has("airflow-api-server"):
             airflow_server.write_files(self.config)
             steps.append(lambda: self._migrate(environment))
         if self._has("archive"):
-            registry = self.config.home / "archives.json"
-            if not registry.exists():
-                registry.write_text("{}")
+            roles.prepare_archive(self.config)
         with ThreadPoolExecutor(2) as pool:
             for step in [pool.submit(step) for step in steps]:
                 step.result()
@@ -109,37 +108,20 @@ class LocalStack:
         self.supervisor.start(write_configuration(self.config, self._programs()), environment)
 
     def down(self) -> bool:
-        """Stop everything; False where nothing ran."""
+        """Stop everything; False where nothing ran. Containers are stopped by what started them: StackError."""
+        if self.config.contained:
+            raise StackError("These servers are containers: make compose-down stops them.")
         return self.supervisor.stop()
+
+    def runs(self) -> bool:
+        """Whether there are servers; of containers that is what is assumed."""
+        return self.config.contained or self.supervisor.processes() is not None
 
     def _has(self, name: str) -> bool:
         return name in self.parts
 
     def _programs(self) -> dict[str, list[str]]:
-        config, port = self.config, self.config.ports
-        weed = str(Path(sys.executable).with_name("weed"))
-        commands = {
-            "s3": [
-                weed, "mini", f"-dir={config.home}/s3", f"-ip={HOST}", f"-ip.bind={HOST}", "-admin.ui=false",
-                "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config.home}/s3.json",
-                "-s3.iam=false", "-master.telemetry=false", f"-filer.localSocket={socket_path(config, 'filer.sock')}",
-                "-master.volumeSizeLimitMB=1024",
-                f"-s3.port={port['s3']}", f"-s3.port.grpc={port['s3_grpc']}",
-                f"-master.port={port['s3_master']}", f"-master.port.grpc={port['s3_master_grpc']}",
-                f"-volume.port={port['s3_volume']}", f"-volume.port.grpc={port['s3_volume_grpc']}",
-                f"-filer.port={port['s3_filer']}", f"-filer.port.grpc={port['s3_filer_grpc']}",
-                f"-admin.port={port['s3_admin']}", f"-admin.port.grpc={port['s3_admin_grpc']}",
-            ],
-            "archive": [
-                sys.executable, "-m", "kira.stack.archive_server", "--registry", str(config.home / "archives.json"),
-                "--port", str(port["archive"]),
-            ],
-        }  # fmt: skip
-        if config.with_hdfs:
-            commands |= {role: hadoop.command(config, role) for role in ("namenode", "datanode1", "datanode2")}
-        commands["postgresql"] = postgresql.of_stack(config).command()
-        commands |= airflow_server.programs()
-        return {name: command for name, command in commands.items() if name in self.parts}
+        return {name: command for name, command in roles.commands(self.config).items() if name in self.parts}
 
     def _check_ports(self) -> None:
         prefixes = {"s3": "s3", "archive": "archive", "namenode": "namenode", "datanode1": "datanode1",
@@ -156,29 +138,14 @@ class LocalStack:
     def _prepare_hdfs(self) -> None:
         if not hadoop.jar_path(self.config).exists():
             self.say(f"Fetching Hadoop {hadoop.VERSION}'s server jar (56 MB) …")
-        hadoop.fetch_jar(self.config)
-        hadoop.write_configuration(self.config)
-        hadoop.format_namenode(self.config)
-
-    def _prepare_s3(self) -> None:
-        secrets = self.config.secrets
-        (self.config.home / "s3").mkdir(exist_ok=True)
-        identity = {
-            "name": "kira",
-            "credentials": [{"accessKey": secrets.s3_access_key, "secretKey": secrets.s3_secret_key}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
-        write_private(self.config.home / "s3.json", json.dumps({"identities": [identity]}))
+        roles.prepare_namenode(self.config)
 
     def _migrate(self, environment: dict[str, str]) -> None:
         cluster = postgresql.of_stack(self.config)
         if cluster.make(self.config.secrets.database_password):
             self.say("Making Airflow's database …")
-        command = [sys.executable, "-m", "airflow", "db", "migrate"]
         with cluster.running(environment):
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
-        if done.returncode:
-            raise StackError(f"Airflow's database could not be made: {(done.stdout + done.stderr).strip()[-800:]}")
+            airflow_server.migrate(environment)
 
     # -- readiness
 
@@ -206,6 +173,8 @@ class LocalStack:
             self._prepare_airflow()
 
     def _fail_if_gone(self) -> None:
+        if self.config.contained:
+            return
         processes = self.supervisor.processes()
         if processes is None:
             raise StackError(f"The supervisor is gone; see {self.config.logs}/supervisord.log")
@@ -242,15 +211,15 @@ class LocalStack:
             ).json()["beans"]
         except (httpx.HTTPError, ValueError, KeyError):
             return False
-        wanted = len(self.parts & {"datanode1", "datanode2"})
+        # Of containers some may be away for a while: two hold the replicas of what is written.
+        wanted = min(self.config.datanodes, 2) or len(self.parts & {"datanode1", "datanode2"})
         return bool(answer and info and answer[0]["NumLiveDataNodes"] >= wanted and not info[0]["Safemode"])
 
     def _prepare_airflow(self) -> None:
         api = AirflowApi(self.config)
         try:
-            api.set_pool("kira_archive", 2, "mirror tasks at a time: spares SDSS's servers")
-            api.set_pool("kira_backfill", 1, "the same of backfills, so that the ingestion always has a connection")
-            api.set_pool("kira_spark", 1, "Spark jobs at a time")
+            for name, (slots, why) in airflow_server.POOLS.items():
+                api.set_pool(name, slots, why)
             # Another folder than our own may hold some of them only.
             for dag in (name for name in DAGS if (self.config.dags / f"{name}.py").exists()):
                 api.wait_for_dag(dag, _READY_SECONDS)
@@ -263,6 +232,7 @@ class LocalStack:
     def status(self) -> dict[str, tuple[str, str]]:
         """State and address of every part, by name."""
         running = self.supervisor.processes() or {}
+        unknown = "a container" if self.config.contained else "not running"
         addresses = {
             "s3": self.config.url("s3"),
             "archive": self.config.url("archive"),
@@ -270,13 +240,13 @@ class LocalStack:
             "airflow-api-server": self.config.url("airflow"),
         }
         return {
-            name: (str(running.get(name, {}).get("statename", "not running")).lower(), addresses.get(name, ""))
+            name: (str(running.get(name, {}).get("statename", unknown)).lower(), addresses.get(name, ""))
             for name in self._programs()
         }
 
     def serve_archive(self, name: str, folder: Path) -> str:
         """Let the archive server show a folder; returns its address."""
-        registry = self.config.home / "archives.json"
+        registry = self.config.registry
         known = json.loads(registry.read_text()) if registry.exists() else {}
         if known.get(name) != str(folder):
             registry.with_suffix(".aside").write_text(json.dumps(known | {name: str(folder)}, indent=1))

@@ -1,13 +1,17 @@
-"""The compose file, the Dockerfile and the container's main process: what they promise, without a Docker engine."""
+"""docker-compose.yml, the Dockerfile and the servers' commands: what they promise, without a Docker engine.
+
+With one, `make compose-test` really brings them up.
+"""
 
 import json
 import os
 import re
-import signal
+import stat
 import subprocess
+import sys
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,14 +19,20 @@ from typing import Any
 import pytest
 import yaml
 
-from kira.stack import hadoop
-from kira.stack.config import DEFAULT_PORTS
+from kira.errors import InvalidInput, StackError
+from kira.stack import airflow_server, containers, hadoop, roles
+from kira.stack.config import CONTAINER_HOSTS, CONTAINER_PORTS, DEFAULT_PORTS, Secrets, StackConfig
 
 PROJECT = Path(__file__).resolve().parents[2]
-SCRIPT = PROJECT / "scripts" / "container"
+HEALTHY = PROJECT / "scripts" / "healthy"
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 # Instructions with their continuation lines joined and the comments gone.
 INSTRUCTIONS = re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
+SERVICES = {
+    "postgres", "s3", "namenode", "datanode1", "datanode2", "datanode3", "queue", "archive", "spark-master",
+    "spark-worker", "spark-history", "airflow-init", "airflow-api-server", "airflow-scheduler",
+    "airflow-dag-processor", "airflow-triggerer", "airflow-worker", "cli",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -30,74 +40,152 @@ def compose() -> dict[str, Any]:
     return yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 
 
+@pytest.fixture(scope="module")
+def ours(compose: dict[str, Any]) -> dict[str, Any]:
+    """Services of our image that are servers."""
+    found = compose["services"]
+    return {name: one for name, one in found.items() if one["image"] == "kira:local" and name != "cli"}
+
+
 @pytest.fixture
-def service(compose: dict[str, Any]) -> dict[str, Any]:
-    return compose["services"]["kira"]
-
-
-def options_of_kira_run(text: str) -> dict[str, str]:
-    """Options of the `kira run` command in a shell text, with the variable that each gets its value from."""
-    command = re.search(r"\bkira run ((?:.*\\\n)*.*)", text)
-    assert command
-    return dict(re.findall(r'--([a-z-]+) "\$+\{?([A-Z]+)', command[1]))
+def contained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StackConfig:
+    """Configuration in a container that was given all passwords."""
+    for name in Secrets().__dataclass_fields__:
+        monkeypatch.setenv(f"KIRA_{name.upper()}", f"a {name}/@")
+    return StackConfig.load(environment={"KIRA_CONTAINERS": "3", "KIRA_HOME": str(tmp_path)})
 
 
 # -- the compose file
 
 
-@pytest.mark.parametrize("name", ["docker-compose.yml", "Dockerfile", "scripts/container"])
+@pytest.mark.parametrize("name", ["docker-compose.yml", "Dockerfile", "scripts/compose", "scripts/healthy"])
 def test_no_file_holds_a_secret(name: str) -> None:
     text = (PROJECT / name).read_text()
-    assert not re.findall(r"(?i)\b\w*(?:password|passwd|secret|token|fernet|access_key|jwt)\w*\s*[:=]", text)
+    given = re.findall(r"(?i)\b\w*(?:password|passwd|secret|token|fernet|access_key|jwt)\w*[ \t]*[:=][ \t]*(\S+)", text)
+    # Nothing is given but what comes from .env, or is made at random.
+    assert {value.lstrip('"')[:7] for value in given} <= {"", "${KIRA_", "$(rando"}, given
 
 
-def test_environment_is_what_make_run_knows_and_no_more(service: dict[str, Any]) -> None:
-    makefile = (PROJECT / "Makefile").read_text()
-    exported = re.search(r"^export (.+)$", makefile, re.MULTILINE)
-    assert exported
-    defaults = dict(re.findall(r"^([A-Z]+) \?= ?(.*)$", makefile, re.MULTILINE))
-    wanted = {name: f"${{{name}:-{defaults[name]}}}" for name in exported[1].split()}
-    ports = {
-        "AIRFLOW_PORT": f"${{AIRFLOW_PORT:-{DEFAULT_PORTS['airflow']}}}",
-        "KIRA_PORT_BASE": f"${{KIRA_PORT_BASE:-{DEFAULT_PORTS['archive']}}}",
-    }
-    assert service["environment"] == wanted | ports
+def test_every_part_is_a_service(compose: dict[str, Any]) -> None:
+    assert set(compose["services"]) == SERVICES
 
 
-def test_nothing_is_reachable_from_outside(compose: dict[str, Any]) -> None:
-    for service in compose["services"].values():
-        published = [str(port) for port in service.get("ports", ())]
-        assert service.get("network_mode") == "host" or published
-        assert all(port.startswith("127.0.0.1:") for port in published)
+def test_each_service_runs_the_command_of_its_role(ours: dict[str, Any]) -> None:
+    named = {name: one["command"] for name, one in ours.items()}
+    assert all(command[:3] == ["kira", "stack", "serve"] for command in named.values())
+    assert {command[3] for command in named.values()} == set(containers.ROLES)
+    assert all(re.sub(r"(?<=datanode)\d", "", name) == command[3] for name, command in named.items())
+
+
+def test_a_role_runs_what_the_local_stack_runs(contained: StackConfig, tmp_path: Path) -> None:
+    local = StackConfig(tmp_path)
+    for role, command in roles.commands(local).items():
+        if role == "postgresql":  # the image postgres:16
+            continue
+        name = "datanode" if role.startswith("datanode") else role
+        there = containers.command(contained, name, {})
+        # Hosts and addresses are all that is otherwise.
+        plain = [re.sub(r"0\.0\.0\.0|(?<=^-ip=)s3$", "127.0.0.1", word) for word in there]
+        if role == "datanode2":
+            plain = [word.replace("datanode1", "datanode2") for word in plain]
+        expected = [
+            word.replace(local_socket(command), f"-filer.localSocket={tmp_path}/filer.sock") for word in command
+        ]
+        expected = [word.replace(f"{tmp_path}/archives.json", f"{tmp_path}/archive/archives.json") for word in expected]
+        assert plain == expected, role
+
+
+def local_socket(command: list[str]) -> str:
+    return next((word for word in command if word.startswith("-filer.localSocket=")), "no such option")
+
+
+def test_hosts_and_ports_are_those_of_the_services(compose: dict[str, Any]) -> None:
+    for host in CONTAINER_HOSTS.values():
+        assert host in compose["services"]
+    ports = DEFAULT_PORTS | CONTAINER_PORTS
+    published = {str(one).rpartition(":")[2] for s in compose["services"].values() for one in s.get("ports", ())}
+    assert published == {str(ports[name]) for name in ("airflow", "namenode_http", "spark_http", "history_http")}
+    asked = {
+        name: s["healthcheck"]["test"][2].removeprefix("own:") for name, s in compose["services"].items()
+        if s.get("healthcheck", {}).get("test", [""] * 3)[2].removeprefix("own:").isdecimal()
+    }  # fmt: skip
+    port_of = {
+        "s3": "s3", "namenode": "namenode_http", "datanode1": "datanode1_http", "datanode2": "datanode1_http",
+        "datanode3": "datanode1_http", "queue": "queue", "archive": "archive", "spark-master": "spark_http",
+        "spark-worker": "worker_http", "spark-history": "history_http", "airflow-api-server": "airflow",
+    }  # fmt: skip
+    assert asked == {name: str(ports[port]) for name, port in port_of.items()}
+
+
+def test_number_of_datanodes_is_told(compose: dict[str, Any]) -> None:
+    count = sum(name.startswith("datanode") for name in compose["services"])
+    assert compose["x-settings"]["KIRA_CONTAINERS"] == str(count) == "3"
+
+
+def test_only_pages_are_published_on_this_machine_alone(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
         assert not service.get("privileged")
+        assert service.get("network_mode") is None
+        published = [str(port) for port in service.get("ports", ())]
+        assert all(port.startswith("127.0.0.1:") for port in published)
+        assert bool(published) == (name in {"namenode", "spark-master", "spark-history", "airflow-api-server"})
 
 
-def test_runs_what_make_run_runs(service: dict[str, Any]) -> None:
-    assert service["command"] == ["/opt/kira/scripts/container"]
-    makefile = options_of_kira_run((PROJECT / "Makefile").read_text())
-    selection = {"archive", "release", "runs", "camcols", "fields", "bands", "sky"}
-    assert set(makefile) == selection | {"stage", "batch-size", "profile"}
-    assert options_of_kira_run(SCRIPT.read_text()) == makefile
+def test_limits_restart_and_health(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["mem_limit"], name
+        assert "no-new-privileges:true" in service["security_opt"], name
+        assert service["restart"] in ("unless-stopped", "on-failure:5", "no"), name
+        assert "healthcheck" in service or name in ("airflow-init", "cli"), name
 
 
-def test_limits_restart_and_health(service: dict[str, Any]) -> None:
-    assert service["mem_limit"]
-    assert service["restart"].startswith("on-failure")
-    assert service["healthcheck"]["test"] == ["CMD", "/opt/kira/scripts/container", "healthy"]
+def test_what_is_stored_is_in_named_volumes(compose: dict[str, Any]) -> None:
+    used = set()
+    for name, service in compose["services"].items():
+        for volume in service.get("volumes", ()):
+            source, _, target = re.sub(r"\$\{\w+:-([\w/]+)\}", r"\1", volume).partition(":")
+            used.add(source)
+            assert source in compose["volumes"], name
+            if service["image"] == "kira:local":
+                # A new volume takes its owner from the image.
+                folder = target.removesuffix(":ro")
+                assert folder == "/srv/archive" or folder.removeprefix("/var/lib/kira") in DOCKERFILE
+    assert used == set(compose["volumes"])
 
 
-def test_state_is_in_a_named_volume(compose: dict[str, Any], service: dict[str, Any]) -> None:
-    assert service["volumes"] == ["state:/var/lib/kira"]
-    assert "state" in compose["volumes"]
-    assert "KIRA_HOME=/var/lib/kira" in DOCKERFILE
+def test_each_service_is_given_no_more_secrets_than_it_needs(compose: dict[str, Any]) -> None:
+    def given(name: str) -> set[str]:
+        words = compose["services"][name]["environment"]
+        return {word for word in words if re.search("PASSWORD|SECRET|KEY", word)}
+
+    assert given("namenode") == given("datanode1") == given("archive") == set()
+    assert given("spark-master") == given("spark-worker") == given("spark-history") == {"KIRA_SPARK_SECRET"}
+    assert given("s3") == {"KIRA_S3_ACCESS_KEY", "KIRA_S3_SECRET_KEY"}
+    assert given("queue") == {"KIRA_QUEUE_PASSWORD"}
+    assert given("airflow-init") - given("airflow-worker") == {"KIRA_POSTGRES_PASSWORD"}
+    assert given("airflow-api-server") - given("airflow-worker") == {"KIRA_AIRFLOW_PASSWORD"}
+
+
+def test_what_make_run_knows_the_containers_know() -> None:
+    """The options of `kira run`, each from the variable that the Makefile gives it; STAGE is refused."""
+    options = r'--([a-z-]+) "\$+\{?([A-Z]+)'
+    makefile = re.search(r"\bkira run ((?:.*\\\n)*.*)", (PROJECT / "Makefile").read_text())
+    script = re.search(r"\bcli kira run ((?:.*\\\n)*.*)", (PROJECT / "scripts" / "compose").read_text())
+    assert makefile
+    assert script
+    known = dict(re.findall(options, makefile[1]))
+    assert known.pop("stage") == "STAGE"
+    assert known.pop("archive") == "ARCHIVE"
+    assert dict(re.findall(options, script[1])) == known
 
 
 # -- the image
 
 
-def test_image_is_ours(service: dict[str, Any]) -> None:
-    assert service["build"]["context"] == "."
-    assert "dockerfile" not in service["build"]
+def test_image_is_ours(compose: dict[str, Any]) -> None:
+    built = [service["build"] for service in compose["services"].values() if "build" in service]
+    assert [one["context"] for one in built] == ["."]
+    assert "dockerfile" not in built[0]
     assert [line.split()[1] for line in INSTRUCTIONS if line.startswith("FROM")] == ["debian:bookworm-slim"]
 
 
@@ -127,151 +215,157 @@ def test_only_what_is_named_goes_into_the_image() -> None:
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     allowed = {rule[1:] for rule in rules if rule.startswith("!")}
-    assert {"kira", "dags", "plugins", "scripts/container", "requirements.txt"} <= allowed
+    assert {"kira", "dags", "plugins", "scripts/healthy", "requirements.txt"} <= allowed
     assert not [path for path in allowed if path.startswith(".")]
 
 
-# -- the main process, with a `kira` that only says what it was told
+# -- the servers' environment and files
 
 
-FAKE_KIRA = """#!/usr/bin/env bash
-echo "$@" >>"$KIRA_HOME/calls"
-case "$1 $2" in
-  "run --archive")
-    [ -z "$FAKE_REFUSES" ] || exit 3
-    sleep 300 & echo $! >"$KIRA_HOME/supervisord.pid"
-    exit "${FAKE_STATUS:-0}" ;;
-  "stack down") kill "$(cat "$KIRA_HOME/supervisord.pid")" ;;
-esac
-"""
+def test_airflow_in_containers(contained: StackConfig) -> None:
+    found = airflow_server.environment(contained)
+    assert found["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
+    quoted = "a%20database_password%2F%40"
+    assert (
+        found["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == f"postgresql+psycopg://airflow:{quoted}@postgres:5432/airflow"
+    )
+    assert found["KIRA_LEDGER_URL"].startswith("postgresql+psycopg://kira:a%20ledger_password")
+    assert found["AIRFLOW__CELERY__BROKER_URL"] == "redis://:a%20queue_password%2F%40@queue:28330/0"
+    assert json.loads(found["AIRFLOW_CONN_KIRA_SPARK"])["host"] == "spark://spark-master:28331"
+    assert json.loads(found["AIRFLOW_CONN_KIRA_S3"])["extra"]["endpoint_url"] == "http://s3:28301"
+    assert found["KIRA_STAGE_URL"] == "hdfs://namenode:28320/kira"
+    assert found["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://airflow-api-server:8080/execution/"
+    assert "KIRA_JWT_SECRET" not in found
 
 
-class Container:
-    """The main process on folders of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.home, self.seed = folder / "home", folder / "seed"
-        for made in (self.home, self.seed / "hadoop", folder / "bin"):
-            made.mkdir(parents=True)
-        (self.seed / "hadoop" / hadoop.JAR).write_bytes(b"jar")
-        (folder / "bin" / "kira").write_text(FAKE_KIRA)
-        (folder / "bin" / "kira").chmod(0o755)
-        self.environment = {
-            "PATH": f"{folder}/bin:{os.environ['PATH']}", "KIRA_HOME": str(self.home), "KIRA_SEED": str(self.seed),
-        }  # fmt: skip
-        self.process: subprocess.Popen[str] | None = None
-
-    def start(self, **environment: str) -> subprocess.Popen[str]:
-        self.process = subprocess.Popen(
-            [SCRIPT], env=self.environment | environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        return self.process
-
-    def calls(self) -> list[str]:
-        file = self.home / "calls"
-        return file.read_text().splitlines() if file.exists() else []
-
-    def supervisor(self) -> int:
-        """Process id of the fake supervisor, when it runs."""
-        file = self.home / "supervisord.pid"
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            if file.exists() and (text := file.read_text().strip()):
-                return int(text)
-            time.sleep(0.05)
-        raise AssertionError("the stack was not started")
-
-    def clear(self) -> None:
-        file = self.home / "supervisord.pid"
-        if file.exists() and (text := file.read_text().strip()) and int(text) != os.getpid():
-            subprocess.run(["kill", text], check=False, capture_output=True)
-        if self.process:
-            self.process.kill()
-            self.process.communicate()
+def test_local_stack_is_as_it_was(tmp_path: Path) -> None:
+    found = airflow_server.environment(StackConfig(tmp_path))
+    assert found["AIRFLOW__CORE__EXECUTOR"] == "LocalExecutor"
+    assert found["AIRFLOW__API__HOST"] == "127.0.0.1"
+    assert found["SPARK_LOCAL_IP"] == "127.0.0.1"
+    assert not [name for name in found if name.startswith("AIRFLOW__CELERY")]
+    assert StackConfig(tmp_path).registry == tmp_path / "archives.json"
 
 
-@pytest.fixture
-def container(tmp_path: Path) -> Iterator[Container]:
-    made = Container(tmp_path)
-    yield made
-    made.clear()
+def test_hadoop_in_containers(contained: StackConfig) -> None:
+    hadoop.write_configuration(contained)
+    name_node = (contained.home / "hadoop" / "namenode" / "hdfs-site.xml").read_text()
+    assert "<name>dfs.namenode.rpc-address</name><value>namenode:28320</value>" in name_node
+    assert "<name>dfs.namenode.rpc-bind-host</name><value>0.0.0.0</value>" in name_node
+    data_node = (contained.home / "hadoop" / "datanode1" / "hdfs-site.xml").read_text()
+    assert "<name>dfs.datanode.address</name><value>0.0.0.0:28322</value>" in data_node
 
 
-def test_stays_while_the_supervisor_runs_and_stops_the_stack_when_told(container: Container) -> None:
-    process = container.start(ARCHIVE="sdss", RELEASE="dr12", RUNS="94", BATCH="7", AGAIN="1")
-    container.supervisor()
-    time.sleep(1)
-    assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
-    assert container.calls() == [
-        "run --archive sdss --release dr12 --runs 94 --camcols  --fields  --bands ugriz --sky  --stage  --batch-size 7"
-        " --profile kira --again",
-        "stack down",
-    ]
+def test_secrets_are_in_files_that_nobody_else_reads(contained: StackConfig) -> None:
+    roles.prepare_s3(contained)
+    containers.prepare(contained, "queue")
+    (path,) = containers.command(contained, "queue", {})[1:]
+    for file in (contained.home / "s3.json", Path(path)):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "requirepass a queue_password/@" in Path(path).read_text()
+    assert "a s3_secret_key/@" in (contained.home / "s3.json").read_text()
 
 
-def test_brings_the_jar_once(container: Container) -> None:
-    container.start()
-    container.supervisor()
-    jar = container.home / "hadoop" / hadoop.JAR
-    assert jar.read_bytes() == b"jar"
-    container.clear()
-    jar.write_bytes(b"the one that is there")
-    (container.home / "supervisord.pid").unlink()
-    container.start()
-    container.supervisor()
-    assert jar.read_bytes() == b"the one that is there"
+def test_spark_knows_its_own(contained: StackConfig) -> None:
+    found = containers.spark_properties(contained, {"KIRA_EXECUTOR_CORES": "2"})
+    assert found["spark.authenticate"] == "true"
+    assert found["spark.executor.cores"] == "2"
+    containers.prepare(contained, "spark-worker")
+    assert stat.S_IMODE((contained.home / containers.PROPERTIES).stat().st_mode) == 0o600
+    for role in containers.ROLES:
+        command = " ".join(containers.command(contained, role, {})) if role != "airflow-init" else ""
+        assert "spark_secret" not in command
+        assert "password" not in command
 
 
-def test_ends_with_the_status_of_what_was_refused(container: Container) -> None:
-    # The file of a killed container names a process that lives here, but is no supervisor.
-    (container.home / "supervisord.pid").write_text(str(os.getpid()))
-    assert container.start(FAKE_REFUSES="1").wait(timeout=20) == 3
+def test_refusals_are_sentences(contained: StackConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidInput, match="no role 'mail'"):
+        containers.serve(contained, "mail")
+    with pytest.raises(InvalidInput, match="in a container only"):
+        containers.serve(StackConfig(tmp_path), "s3")
+    with pytest.raises(InvalidInput, match="KIRA_EXECUTOR_CORES=many"):
+        containers.command(contained, "spark-worker", {"KIRA_EXECUTOR_CORES": "many"})
+    with pytest.raises(InvalidInput, match="KIRA_CONTAINERS=x"):
+        StackConfig.load(environment={"KIRA_CONTAINERS": "x"})
+    monkeypatch.setenv("KIRA_SPARK_SECRET", "")
+    with pytest.raises(StackError, match="KIRA_SPARK_SECRET is empty"):
+        containers.serve(contained, "spark-master")
 
 
-def test_stays_after_a_failed_ingestion(container: Container) -> None:
-    process = container.start(FAKE_STATUS="1")
-    container.supervisor()
-    time.sleep(1)
-    assert process.poll() is None
-    process.terminate()
-    assert "that failed" in process.communicate(timeout=20)[0]
+# -- passwords
 
 
-def test_ends_when_the_supervisor_is_gone(container: Container) -> None:
-    process = container.start()
-    os.kill(container.supervisor(), signal.SIGKILL)
-    assert process.wait(timeout=20) == 1
+def make_secrets(folder: Path) -> dict[str, str]:
+    """What scripts/compose writes, with a `docker` that does nothing."""
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / "docker").write_text("#!/bin/sh\nexit 0\n")
+    (folder / "bin" / "docker").chmod(0o755)
+    environment = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "KIRA_ENV": str(folder / "env")}
+    subprocess.run([PROJECT / "scripts" / "compose", "up"], env=environment, check=True, capture_output=True)
+    return dict(line.split("=", 1) for line in (folder / "env").read_text().splitlines())
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "status"), [("healthy", 0), ("unhealthy", 1), (None, 1)], ids=["healthy", "unhealthy", "no server"]
-)
-def test_health_is_airflows_own_word(scheduler: str | None, status: int, container: Container) -> None:
-    class Health(BaseHTTPRequestHandler):
+def test_passwords_are_made_once_at_random(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    made, other = make_secrets(tmp_path), make_secrets(tmp_path / "other")
+    assert stat.S_IMODE((tmp_path / "env").stat().st_mode) == 0o600
+    text = (PROJECT / "docker-compose.yml").read_text()
+    asked = set(re.findall(r"\$\{(\w+):\?", text))
+    assert asked == set(made) - {"KIRA_IMAGE"}
+    assert all(len(made[name]) >= 18 and made[name] != other[name] for name in asked)
+    assert make_secrets(tmp_path) == made
+
+
+def test_env_file_is_ignored_and_not_in_the_image() -> None:
+    assert ".env" in (PROJECT / ".gitignore").read_text().splitlines()
+
+
+# -- health
+
+
+@contextmanager
+def serving(status: int, body: object) -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = self.path == "/api/v2/monitor/health"
-            self.send_response(200 if found else 404)
+            self.send_response(status)
             self.end_headers()
-            self.wfile.write(
-                json.dumps({"metadatabase": {"status": "healthy"}, "scheduler": {"status": scheduler}}).encode()
-            )
+            self.wfile.write(json.dumps(body).encode())
 
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Health)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    port = server.server_port
-    if scheduler is None:
+    try:
+        yield server.server_port
+    finally:
         server.shutdown()
         server.server_close()
+
+
+def healthy(*words: str) -> bool:
     # A proxy that is set must not be asked.
-    environment = container.environment | {"AIRFLOW_PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
-    done = subprocess.run([SCRIPT, "healthy"], env=environment, capture_output=True, text=True, check=False, timeout=60)
-    if scheduler is not None:
-        server.shutdown()
-        server.server_close()
-    assert done.returncode == status
-    assert ("scheduler" in done.stderr) == (scheduler == "unhealthy")
+    environment = os.environ | {"http_proxy": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, HEALTHY, *words], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0 or done.stderr.strip()
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize(("status", "well"), [(200, True), (403, True), (500, False)])
+def test_a_server_that_answers_is_well(status: int, well: bool) -> None:
+    with serving(status, {}) as port:
+        assert healthy(str(port), "/x") is well
+        assert healthy(str(port))
+        assert healthy(f"tcp://127.0.0.1:{port}")
+    assert not healthy(str(port), "/x")
+    assert not healthy(str(port))
+    assert not healthy(f"tcp://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(("word", "well"), [("healthy", True), ("unhealthy", False), (None, False)])
+def test_a_part_of_airflow_is_well_when_airflow_says_so(word: str | None, well: bool) -> None:
+    with serving(200, {"scheduler": {"status": word}, "metadatabase": {"status": "healthy"}}) as port:
+        assert healthy(f"http://127.0.0.1:{port}/api/v2/monitor/health", "scheduler") is well
+        assert not healthy(f"http://127.0.0.1:{port}/api/v2/monitor/health", "triggerer")
