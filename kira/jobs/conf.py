@@ -16,6 +16,8 @@ SPARK_CONF = {
     # One thread a core: a library that takes all of them for itself would slow down its neighbours.
     **{f"spark.executorEnv.{name}": "1" for name in _ONE_THREAD},
     "spark.ui.showConsoleProgress": "false",
+    # A driver's page asks for no login.
+    "spark.ui.killEnabled": "false",
     # A killed driver is Airflow's to retry, a killed worker Spark's.
     "spark.task.maxFailures": "4",
 }

@@ -9,6 +9,14 @@ from pathlib import Path
 import pyspark
 
 _PROGRAM = Path(pyspark.__file__).parent / "bin" / "spark-class"
+MASTER = {
+    # Its REST gateway takes jobs from anybody, without the secret.
+    "spark.master.rest.enabled": "false",
+    # Its page, which asks for no login, would end jobs and send workers away.
+    "spark.ui.killEnabled": "false",
+    "spark.master.ui.decommission.allow.mode": "DENY",
+}
+"""What a master must be told, for Spark's defaults are others; it wins over a file of settings."""
 
 
 def master(host: str, port: int, page: int, properties: Path | None = None) -> list[str]:
@@ -23,7 +31,9 @@ def master(host: str, port: int, page: int, properties: Path | None = None) -> l
     properties : Path, optional
         File of Spark's settings.
     """
+    options = " ".join(f"-D{name}={value}" for name, value in MASTER.items())
     return [
+        "env", f"SPARK_MASTER_OPTS={options}",
         str(_PROGRAM), "org.apache.spark.deploy.master.Master", "--host", host, "--port", str(port),
         "--webui-port", str(page), *_settings(properties),
     ]  # fmt: skip

@@ -53,10 +53,14 @@ class Standalone:
         return {"spark.authenticate": "true", "spark.authenticate.secret": self.secret}
 
     def start(self) -> None:
-        (self.folder / "servers.properties").write_text("spark.authenticate true\n")
-        file = self.folder / "servers.properties"
-        self._start("master", spark_servers.master("127.0.0.1", self.ports[0], self.ports[1], file))
+        self.start_master()
         self.start_workers()
+
+    def start_master(self, more: str = "") -> None:
+        """With more lines in its file of settings."""
+        file = self.folder / "servers.properties"
+        file.write_text(f"spark.authenticate true\n{more}")
+        self._start("master", spark_servers.master("127.0.0.1", self.ports[0], self.ports[1], file))
 
     def start_workers(self) -> None:
         """Those that do not run."""
