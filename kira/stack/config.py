@@ -152,7 +152,7 @@ class StackConfig:
 
     @property
     def bind(self) -> str:
-        """Address to listen on: a container's network has nobody in it but the other containers."""
+        """Address to listen on: a container is reached by the other containers, and by the users of their host."""
         return "0.0.0.0" if self.contained else HOST  # noqa: S104
 
     def host(self, name: str) -> str:

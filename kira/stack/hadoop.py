@@ -46,7 +46,12 @@ _COMMON = {
     "dfs.namenode.file.close.num-committed-allowed": "1",
     "dfs.permissions.superusergroup": "root",
     "hadoop.security.authorization": "false",
+    # Other sites' pages in a browser must not send writes to the servers' pages (WebHDFS).
+    "dfs.webhdfs.rest-csrf.enabled": "true",
 }
+_VISITOR = "visitor"
+"""In whose name the NameNode's page looks at files; owns none. Nobody else is let in by way of WebHDFS, so that nothing
+is written there: HDFS's clients, Kira's too, speak another protocol."""
 
 
 def jar_path(config: StackConfig) -> Path:
@@ -138,7 +143,8 @@ def write_configuration(config: StackConfig) -> None:
         "dfs.namenode.http-address": f"{config.host('namenode')}:{ports['namenode_http']}",
         "dfs.namenode.rpc-bind-host": config.bind,
         "dfs.namenode.http-bind-host": config.bind,
-        "hadoop.http.staticuser.user": "kira",
+        "hadoop.http.staticuser.user": _VISITOR,
+        "dfs.webhdfs.user.provider.user.pattern": f"^{_VISITOR}$",
     })  # fmt: skip
     for role in ("datanode1", "datanode2"):
         write(config, role, shared | {
