@@ -78,7 +78,11 @@ def create_app(registry: Path) -> Starlette:
 
     def serve(request: Request) -> Response:
         parts, url_path = request.path_params, request.scope["path"]
-        root = _root(known.folders().get(parts["name"]), parts["tree"])
+        folder = known.folders().get(parts["name"])
+        if folder and not folder.is_dir():
+            # Not to be taken for an archive without frames: it may be a disk, or a container's mount, that is away.
+            raise StackError(f"The folder {folder} of the archive {parts['name']} is not there now.")
+        root = _root(folder, parts["tree"])
         path = root and _inside(root, root / parts.get("path", "").lstrip("/"))
         if not (root and path):
             raise HTTPException(404)

@@ -191,6 +191,15 @@ class TestRegistry:
         assert main(["--registry", str(registry), "--port", "0"]) == 1
         assert f"registry {registry} cannot be read" in capsys.readouterr().err
 
+    def test_a_folder_that_is_away_is_no_archive_without_frames(self, tmp_path: Path, folder: Path) -> None:
+        with serving(tmp_path / "registry.json") as server:
+            archive = server.add("one", folder)
+            away = folder.rename(tmp_path / "away")
+            answer = httpx.get(f"{archive.sas}/a/f.fits.bz2")
+            assert (answer.status_code, "is not there now" in answer.text) == (503, True)
+            away.rename(folder)
+            assert httpx.get(f"{archive.sas}/a/f.fits.bz2").content == BODY
+
     def test_breaks_while_serving(self, tmp_path: Path, folder: Path) -> None:
         with serving(tmp_path / "registry.json") as server:
             server.add("one", folder)
