@@ -90,9 +90,10 @@ clean: stop ## remove the virtual environment and all of the stack's data
 
 .PHONY: compose-up compose-run compose-test compose-down
 SPARK_WORKERS ?=
-export SPARK_WORKERS
+AIRFLOW_WORKERS ?=
+export SPARK_WORKERS AIRFLOW_WORKERS
 
-compose-up: ## build the image, and start every server as a container of its own (SPARK_WORKERS=2)
+compose-up: ## build the image, and start every server as a container of its own (SPARK_WORKERS=2 AIRFLOW_WORKERS=1, kept)
 	@scripts/compose up
 
 compose-run: ## what `make run` does, by those containers (the same settings as run, without STAGE)

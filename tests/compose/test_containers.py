@@ -22,6 +22,7 @@ from kira.stack.ports import free_ports
 
 PROJECT = Path(__file__).resolve().parents[2]
 NAME = "kira-test"
+IMAGE = "kira:test"
 PUBLISHED = {"AIRFLOW_PORT": "8080", "HDFS_PORT": "28321", "SPARK_PORT": "28332", "HISTORY_PORT": "28335"}
 # Prints what a catalogue holds: a digest of the rows of each frame, without the id of the run that made them.
 DIGESTS = """
@@ -70,7 +71,7 @@ class Containers:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("KIRA_", "COMPOSE_"))}
         self.ports = dict(zip(PUBLISHED, ports, strict=True))
         self.environment = kept | self.ports | {
-            "COMPOSE_PROJECT_NAME": NAME, "KIRA_ENV": str(folder / "env"), "QUIET": "1", "SPARK_WORKERS": "2",
+            "COMPOSE_PROJECT_NAME": NAME, "KIRA_ENV": str(folder / "env"), "QUIET": "1", "KIRA_TAG": IMAGE,
             "DOCKER_BUILDKIT": os.environ.get("DOCKER_BUILDKIT", "0"),
         }  # fmt: skip
 
@@ -118,6 +119,8 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]
     finally:
         if not os.environ.get("KIRA_KEEP"):
             made.compose("down", "--volumes", "--remove-orphans")
+            # What it was built of stays, for the next time.
+            subprocess.run(["docker", "image", "rm", "--no-prune", IMAGE], check=False, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +183,10 @@ def test_only_pages_are_published_and_only_here(containers: Containers) -> None:
 
 def test_no_server_is_root_and_none_has_rights_of_its_own(containers: Containers) -> None:
     for one in containers.inspect():
-        if one["Config"]["Image"] == "kira:local":
-            assert one["Config"]["User"] == "kira"
-            assert one["HostConfig"]["CapDrop"] == ["ALL"]
-            assert one["HostConfig"]["Memory"]
+        assert one["Config"]["User"] == ("kira" if one["Config"]["Image"] == IMAGE else "postgres")
+        assert one["HostConfig"]["CapDrop"] == ["ALL"]
+        assert one["HostConfig"]["Memory"]
+        assert one["HostConfig"]["PidsLimit"]
 
 
 def test_each_is_given_the_passwords_that_it_needs_and_no_others(containers: Containers) -> None:
@@ -241,7 +244,7 @@ def digests_in(containers: Containers) -> dict[str, str]:
 def test_records_tell_image_and_commit(containers: Containers, local: dict[str, str]) -> None:
     told = json.loads(containers.cli("python", "-c", CODES).splitlines()[-1])
     assert told
-    image = docker("image", "inspect", "--format", "{{.Id}}", "kira:local").strip()
+    image = docker("image", "inspect", "--format", "{{.Id}}", IMAGE).strip()
     commit = subprocess.run(["git", "-C", PROJECT, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
     for code in told:
         assert code["image"] == image
@@ -256,6 +259,8 @@ def test_what_was_killed_comes_back_and_nothing_is_done_again(
             docker("start", one)
     containers.compose("stop")
     containers.compose("up")
+    (server,) = [one for one in containers.inspect() if one["Id"] in containers.of("archive")]
+    assert str(archive) in [mount["Source"] for mount in server["Mounts"]]
     said = containers.compose("run", ARCHIVE=str(archive))
     assert "nothing to do" in said
     assert digests_in(containers) == local

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ HEALTHY = PROJECT / "scripts" / "healthy"
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 # Instructions with their continuation lines joined and the comments gone.
 INSTRUCTIONS = re.sub(r"^#.*\n", "", DOCKERFILE, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
+IMAGE = "${KIRA_TAG:-kira:local}"
 SERVICES = {
     "postgres", "s3", "namenode", "datanode1", "datanode2", "datanode3", "queue", "archive", "spark-master",
     "spark-worker", "spark-history", "airflow-init", "airflow-api-server", "airflow-scheduler",
@@ -44,7 +46,7 @@ def compose() -> dict[str, Any]:
 def ours(compose: dict[str, Any]) -> dict[str, Any]:
     """Services of our image that are servers."""
     found = compose["services"]
-    return {name: one for name, one in found.items() if one["image"] == "kira:local" and name != "cli"}
+    return {name: one for name, one in found.items() if one["image"] == IMAGE and name != "cli"}
 
 
 @pytest.fixture
@@ -134,7 +136,13 @@ def test_only_pages_are_published_on_this_machine_alone(compose: dict[str, Any])
 def test_limits_restart_and_health(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         assert service["mem_limit"], name
-        assert "no-new-privileges:true" in service["security_opt"], name
+        assert service["pids_limit"], name
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+        assert service["init"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        # The image's own user, who is not root either; see below.
+        assert service.get("user") == (None if service["image"] == IMAGE else "postgres"), name
         assert service["restart"] in ("unless-stopped", "on-failure:5", "no"), name
         assert "healthcheck" in service or name in ("airflow-init", "cli"), name
 
@@ -146,7 +154,7 @@ def test_what_is_stored_is_in_named_volumes(compose: dict[str, Any]) -> None:
             source, _, target = re.sub(r"\$\{\w+:-([\w/]+)\}", r"\1", volume).partition(":")
             used.add(source)
             assert source in compose["volumes"], name
-            if service["image"] == "kira:local":
+            if service["image"] == IMAGE:
                 # A new volume takes its owner from the image.
                 folder = target.removesuffix(":ro")
                 assert folder == "/srv/archive" or folder.removeprefix("/var/lib/kira") in DOCKERFILE
@@ -292,28 +300,133 @@ def test_refusals_are_sentences(contained: StackConfig, tmp_path: Path, monkeypa
         containers.serve(contained, "spark-master")
 
 
-# -- passwords
+# -- scripts/compose
 
 
-def make_secrets(folder: Path) -> dict[str, str]:
-    """What scripts/compose writes, with a `docker` that does nothing."""
-    (folder / "bin").mkdir(exist_ok=True)
-    (folder / "bin" / "docker").write_text("#!/bin/sh\nexit 0\n")
-    (folder / "bin" / "docker").chmod(0o755)
-    environment = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "KIRA_ENV": str(folder / "env")}
-    subprocess.run([PROJECT / "scripts" / "compose", "up"], env=environment, check=True, capture_output=True)
-    return dict(line.split("=", 1) for line in (folder / "env").read_text().splitlines())
+@dataclass
+class Script:
+    """scripts/compose with a `docker` that does nothing, but tells what it was asked for."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        (self.folder / "bin").mkdir(parents=True)
+        fake = self.folder / "bin" / "docker"
+        asked = f"{self.folder}/asked"
+        fake.write_text(f'#!/bin/sh\necho "$*" >>{asked}\n[ "$1" != image ] || echo "${{IMAGE:-}}"\n')
+        fake.chmod(0o755)
+        self.env = self.folder / "env"
+
+    def run(self, *words: str, fails: bool = False, **variables: str) -> list[str]:
+        """What docker-compose was asked for, without the file of passwords."""
+        (self.folder / "asked").unlink(missing_ok=True)
+        environment = {"PATH": f"{self.folder}/bin:{os.environ['PATH']}", "KIRA_ENV": str(self.env)} | variables
+        done = subprocess.run(
+            [PROJECT / "scripts" / "compose", *words], env=environment, check=False, capture_output=True, text=True
+        )
+        assert bool(done.returncode) is fails, done.stderr
+        self.said = done.stdout + done.stderr
+        start = f"compose --env-file {self.env} "
+        asked = (self.folder / "asked").read_text().splitlines()
+        return [line.removeprefix(start) for line in asked if line.startswith(start)]
+
+    @property
+    def noted(self) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in self.env.read_text().splitlines())
 
 
-def test_passwords_are_made_once_at_random(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    made, other = make_secrets(tmp_path), make_secrets(tmp_path / "other")
-    assert stat.S_IMODE((tmp_path / "env").stat().st_mode) == 0o600
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    return Script(tmp_path / "script")
+
+
+def test_passwords_are_made_once_at_random(script: Script, tmp_path: Path) -> None:
+    other = Script(tmp_path / "other")
+    script.run("up")
+    other.run("up")
+    assert stat.S_IMODE(script.env.stat().st_mode) == 0o600
     text = (PROJECT / "docker-compose.yml").read_text()
     asked = set(re.findall(r"\$\{(\w+):\?", text))
-    assert asked == set(made) - {"KIRA_IMAGE"}
-    assert all(len(made[name]) >= 18 and made[name] != other[name] for name in asked)
-    assert make_secrets(tmp_path) == made
+    made = script.noted
+    assert asked == set(made) - {"KIRA_IMAGE", "SPARK_WORKERS", "AIRFLOW_WORKERS"}
+    assert all(len(made[name]) >= 18 and made[name] != other.noted[name] for name in asked)
+    script.run("up")
+    assert script.noted == made
+
+
+def test_a_last_line_without_an_end_stays_as_it_is(script: Script) -> None:
+    script.env.write_text("# mine\nKIRA_ALERTS=https://example.org/hook")
+    script.run("up")
+    lines = script.env.read_text().splitlines()
+    assert lines[:2] == ["# mine", "KIRA_ALERTS=https://example.org/hook"]
+    assert all(re.match(r"\w+=", line) for line in lines[2:])
+
+
+def test_numbers_of_workers_are_kept(script: Script) -> None:
+    def scaled(**variables: str) -> tuple[str, ...]:
+        (up,) = [line for line in script.run("up", **variables) if line.startswith("up ")]
+        return tuple(re.findall(r"--scale (\S+)", up))
+
+    assert scaled() == ("spark-worker=2", "airflow-worker=1")
+    assert scaled(SPARK_WORKERS="4", AIRFLOW_WORKERS="3") == ("spark-worker=4", "airflow-worker=3")
+    assert scaled(SPARK_WORKERS="") == ("spark-worker=4", "airflow-worker=3")
+    script.run("up", SPARK_WORKERS="many", fails=True)
+    assert "SPARK_WORKERS=many is not a number." in script.said
+
+
+def test_no_server_of_another_version_is_at_work_while_databases_are_migrated(
+    script: Script, compose: dict[str, Any]
+) -> None:
+    assert not any(line.startswith("stop") for line in script.run("up", IMAGE="sha256:1"))
+    assert not any(line.startswith("stop") for line in script.run("up", IMAGE="sha256:1"))
+    asked = script.run("up", IMAGE="sha256:2")
+    (stop,) = [line for line in asked if line.startswith("stop ")]
+    assert set(stop.split()[1:]) == {
+        name for name, one in compose["services"].items() if "airflow-init" in one.get("depends_on", ())
+    } - {"spark-history"}
+    assert asked.index(stop) < next(number for number, line in enumerate(asked) if line.startswith("up "))
+    assert script.noted["KIRA_IMAGE"] == "sha256:2"
+
+
+def test_a_folder_stays_mounted(script: Script, tmp_path: Path) -> None:
+    folder = tmp_path / "an archive #1"
+    folder.mkdir()
+    script.run("up")
+    asked = script.run("run", ARCHIVE=str(folder))
+    assert asked[0] == "up --detach --no-build --no-deps archive"
+    assert script.noted["ARCHIVE_FOLDER"] == f"'{folder}'"
+    assert f" --archive {script.noted['ARCHIVE_AT']} " in asked[1]
+    script.run("up")
+    script.run("run")
+    assert script.noted["ARCHIVE_FOLDER"] == f"'{folder}'"
+    folder.rmdir()
+    for words in (["up"], ["run"], ["run", "--rm", "cli", "kira", "status"]):
+        script.run(*words, fails=True)
+        assert f"The archive's folder {folder} is not there" in script.said
+    assert script.run("down") == ["down"]
+
+
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a:b", "a$b", "a\\b"])
+def test_a_folder_that_cannot_be_mounted_is_refused(script: Script, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    script.run("up")
+    script.run("run", ARCHIVE=str(tmp_path / name), fails=True)
+    assert "cannot be mounted" in script.said
+    assert "ARCHIVE_FOLDER" not in script.noted
+
+
+def test_the_page_is_where_the_file_says(script: Script) -> None:
+    script.env.write_text("AIRFLOW_PORT=8099\n")
+    script.run("up")
+    assert "http://127.0.0.1:8099 ," in script.said
+    script.run("up", AIRFLOW_PORT="8098")
+    assert "http://127.0.0.1:8098 ," in script.said
+
+
+def test_another_set_of_containers_may_have_an_image_of_its_own(script: Script) -> None:
+    for variables, tag in (({}, "kira:local"), ({"KIRA_TAG": "kira:test"}, "kira:test")):
+        script.run("up", **variables)
+        assert f"image inspect --format {{{{.Id}}}} {tag}\n" in (script.folder / "asked").read_text()
 
 
 def test_env_file_is_ignored_and_not_in_the_image() -> None:
