@@ -73,7 +73,7 @@ def page_url(variable: str) -> str:
 
 
 def _number(variable: str, default: int, most: int, least: int = 1) -> int:
-    text = os.environ.get(variable, str(default))
+    text = os.environ.get(variable) or str(default)
     if not text.isdecimal() or not least <= int(text) <= most:
         raise InvalidInput(f"{variable}={text} is not a number from {least} to {most}.")
     return int(text)

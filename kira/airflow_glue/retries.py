@@ -21,7 +21,7 @@ _LONGEST = timedelta(minutes=10)
 
 def first_wait() -> timedelta:
     """Before the second try."""
-    text = os.environ.get("KIRA_RETRY_SECONDS", "10")
+    text = os.environ.get("KIRA_RETRY_SECONDS") or "10"
     try:
         seconds = float(text)
     except ValueError:

@@ -55,7 +55,7 @@ def environment(config: StackConfig) -> dict[str, str]:
         "KIRA_S3_BUCKET": BUCKET,
         "AIRFLOW_CONN_KIRA_S3": json.dumps(s3),
         "AIRFLOW_CONN_KIRA_SPARK": json.dumps(spark),
-    } | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    } | {name: os.environ[name] for name in _PASSED_ON if os.environ.get(name)}
     if config.with_hdfs:
         kira["KIRA_HDFS_UI"] = config.url("namenode_http")
     airflow = {
@@ -177,14 +177,21 @@ def migrate(environment: dict[str, str]) -> None:
 
 
 def make_pools(environment: dict[str, str]) -> None:
-    """Create the pools without the API server; StackError with Airflow's own words."""
-    pools = {
-        name: {"slots": slots, "description": why, "include_deferred": True} for name, (slots, why) in POOLS.items()
-    }
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(pools, file)
-        file.flush()
-        _airflow(environment, "Airflow's pools could not be made", "pools", "import", file.name)
+    """Create the pools that are not there, without the API server; StackError with Airflow's own words."""
+    failed = "Airflow's pools could not be made"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pools.json"
+        _airflow(environment, failed, "pools", "export", str(file))
+        # Of those that are there somebody may have set the slots.
+        missing = POOLS.keys() - json.loads(file.read_text())
+        if missing:
+            file.write_text(json.dumps({name: _pool(name) for name in missing}))
+            _airflow(environment, failed, "pools", "import", str(file))
+
+
+def _pool(name: str) -> dict[str, Any]:
+    slots, why = POOLS[name]
+    return {"slots": slots, "description": why, "include_deferred": True}
 
 
 def _airflow(environment: dict[str, str], failed: str, *arguments: str) -> None:
@@ -237,19 +244,19 @@ class AirflowApi:
 
     def set_connection(self, connection: dict[str, Any]) -> None:
         """Create or replace a connection."""
-        self._overwrite("connection", connection["connection_id"], connection)
+        self._create("connection", connection["connection_id"], connection, "overwrite")
 
-    def set_pool(self, name: str, slots: int, description: str) -> None:
-        """Create or replace a pool."""
-        pool = {"name": name, "slots": slots, "description": description, "include_deferred": True}
-        self._overwrite("pool", name, pool)
+    def make_pools(self) -> None:
+        """Create the pools that are not there; of others somebody may have set the slots."""
+        for name in POOLS:
+            self._create("pool", name, {"name": name, **_pool(name)}, "skip")
 
     def set_variable(self, key: str, value: str, description: str) -> None:
         """Create or replace a variable."""
-        self._overwrite("variable", key, {"key": key, "value": value, "description": description})
+        self._create("variable", key, {"key": key, "value": value, "description": description}, "overwrite")
 
-    def _overwrite(self, kind: str, name: str, entity: dict[str, Any]) -> None:
-        entities = {"actions": [{"action": "create", "entities": [entity], "action_on_existence": "overwrite"}]}
+    def _create(self, kind: str, name: str, entity: dict[str, Any], existing: str) -> None:
+        entities = {"actions": [{"action": "create", "entities": [entity], "action_on_existence": existing}]}
         done = self.call("PATCH", f"/{kind}s", json=entities)["create"]
         if done and done.get("errors"):
             raise StackError(f"Airflow refused the {kind} {name}: {done['errors']}")

@@ -218,8 +218,7 @@ class LocalStack:
     def _prepare_airflow(self) -> None:
         api = AirflowApi(self.config)
         try:
-            for name, (slots, why) in airflow_server.POOLS.items():
-                api.set_pool(name, slots, why)
+            api.make_pools()
             # Another folder than our own may hold some of them only.
             for dag in (name for name in DAGS if (self.config.dags / f"{name}.py").exists()):
                 api.wait_for_dag(dag, _READY_SECONDS)

@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 import yaml
 
+from kira.airflow_glue.retries import first_wait
 from kira.errors import InvalidInput, StackError
+from kira.settings import Settings
 from kira.stack import airflow_server, containers, hadoop, roles
 from kira.stack.config import CONTAINER_HOSTS, CONTAINER_PORTS, DEFAULT_PORTS, Secrets, StackConfig
 
@@ -244,6 +246,45 @@ def test_airflow_in_containers(contained: StackConfig) -> None:
     assert found["KIRA_STAGE_URL"] == "hdfs://namenode:28320/kira"
     assert found["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://airflow-api-server:8080/execution/"
     assert "KIRA_JWT_SECRET" not in found
+
+
+def test_what_airflow_is_told_it_is_told_in_containers(compose: dict[str, Any]) -> None:
+    told = compose["x-airflow-settings"].keys() | {"KIRA_COMMIT"}  # which the image knows
+    excepted = re.search(r"is not to be had in containers: ([^.]+)\.", (PROJECT / "docs" / "operating.md").read_text())
+    assert excepted
+    assert set(airflow_server._PASSED_ON) - told == set(re.findall(r"KIRA_\w+", excepted[1]))
+
+
+def test_an_empty_setting_is_its_default(contained: StackConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = airflow_server.environment(contained)
+    for name in airflow_server._PASSED_ON:
+        monkeypatch.setenv(name, "")
+    assert airflow_server.environment(contained) == plain
+    for name in ("KIRA_STAGE_URL", "KIRA_S3_BUCKET", "KIRA_LEDGER_URL"):
+        monkeypatch.setenv(name, plain[name])
+    assert Settings.from_environment() == Settings(
+        *(plain[name] for name in ("KIRA_STAGE_URL", "KIRA_S3_BUCKET", "KIRA_LEDGER_URL"))
+    )
+    assert first_wait().total_seconds() == 10
+
+
+def test_pools_that_are_there_stay_as_somebody_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"kira_archive": {"slots": 7, "description": "mine", "include_deferred": True}}
+    imported: list[dict[str, Any]] = []
+
+    def airflow(_: object, failed: str, *words: str) -> None:
+        if words[:2] == ("pools", "export"):
+            Path(words[2]).write_text(json.dumps(there))
+        else:
+            assert words[:2] == ("pools", "import")
+            imported.append(json.loads(Path(words[2]).read_text()))
+
+    monkeypatch.setattr(airflow_server, "_airflow", airflow)
+    airflow_server.make_pools({})
+    assert [set(one) for one in imported] == [{"kira_backfill", "kira_spark"}]
+    there |= imported[0]
+    airflow_server.make_pools({})
+    assert len(imported) == 1
 
 
 def test_local_stack_is_as_it_was(tmp_path: Path) -> None:
