@@ -107,8 +107,9 @@ def _ingest(config: StackConfig, source: Source, conf: dict[str, Any]) -> None:
         synthetic = source.synthetic or any(one["synthetic"] for one in reports.values())
         report.show(console, reports, synthetic=synthetic)
         console.print(login(config), highlight=False, soft_wrap=True)
-        stop = "make compose-down" if config.contained else "make status says what runs, make stop"
-        console.print(f"The stack stays up: {stop} stops it.", highlight=False)
+        console.print(
+            f"The stack stays up: {config.overview} says what runs, {_stop(config)} stops it.", highlight=False
+        )
         if left := sum(one["plan"]["left"] for one in reports.values()):
             console.print(
                 f"{left:,} frames are left: Airflow goes on with them in a run that follows; see kira status."
@@ -144,11 +145,16 @@ def _at_work(api: AirflowApi, source: Source, releases: list[str]) -> dict[str, 
     return found
 
 
+def _stop(config: StackConfig) -> str:
+    return "make compose-down" if config.contained else "make stop"
+
+
 def _follow(watching: watch.Watch) -> dict[str, str]:
     try:
         return watching.follow()
     except KeyboardInterrupt:
-        console.print("Stopped watching. What Airflow runs goes on: see make status, or make stop.")
+        config = watching.config
+        console.print(f"Stopped watching. What Airflow runs goes on: see {config.overview}, or {_stop(config)}.")
         raise typer.Exit(130) from None
 
 

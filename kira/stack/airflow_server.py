@@ -228,7 +228,8 @@ class AirflowApi:
             answer = self._http.request(method, API + path, **options)
         except httpx.TransportError as error:
             raise StackError(
-                f"Airflow does not answer at {self._config.url('airflow')}: {error}. See what runs with: make status"
+                f"Airflow does not answer at {self._config.url('airflow')}: {error}. See what runs with: "
+                f"{self._config.overview}"
             ) from error
         if answer.is_error:
             raise StackError(f"Airflow refused {method} {path}: {answer.status_code} {_detail(answer)}")
@@ -289,7 +290,10 @@ class AirflowApi:
                 time.sleep(1)
             else:
                 return
-        raise StackError(f"Airflow did not find the DAG {dag} within {seconds:.0f} s; see {self._config.logs}.")
+        raise StackError(
+            f"Airflow did not find the DAG {dag} within {seconds:.0f} s; see "
+            f"{self._config.log_of('airflow-dag-processor')}"
+        )
 
     def trigger(self, dag: str, conf: dict[str, Any]) -> str:
         """Start a DAG run and return its id."""

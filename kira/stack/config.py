@@ -209,6 +209,15 @@ class StackConfig:
         """Folder of the servers' logs."""
         return self.home / "logs"
 
+    def log_of(self, name: str) -> str:
+        """Where somebody reads what a server said, for messages."""
+        return f"scripts/compose logs {name}" if self.contained else f"{self.logs / name}.log"
+
+    @property
+    def overview(self) -> str:
+        """What says which servers run, for messages."""
+        return "scripts/compose ps" if self.contained else "make status"
+
     def url(self, name: str) -> str:
         """HTTP address of a part."""
         return f"http://{self.host(name)}:{self.ports[name]}"

@@ -67,9 +67,11 @@ def fetch_jar(config: StackConfig) -> Path:
     StackError
         If it cannot be fetched, or is not the file it should be.
     """
+    otherwise = f"stage to a folder instead: make run STAGE=file://{config.home}/stage"
+    if config.contained:
+        otherwise = "build the image anew, which has it: make compose-up"
     return fetch(
-        jar_path(config), "org.apache.hadoop", "hadoop-client-minicluster", VERSION, JAR_SHA256,
-        f"stage to a folder instead: make run STAGE=file://{config.home}/stage",
+        jar_path(config), "org.apache.hadoop", "hadoop-client-minicluster", VERSION, JAR_SHA256, otherwise
     )  # fmt: skip
 
 

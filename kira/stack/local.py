@@ -164,8 +164,8 @@ class LocalStack:
                 self._fail_if_gone()
                 if time.monotonic() > end:
                     raise StackError(
-                        f"{NAMES[name]} did not come up within {_READY_SECONDS} s; the reason is in "
-                        f"{self.config.logs / name}.log"
+                        f"{NAMES[name]} did not come up within {_READY_SECONDS} s; for the reason see "
+                        f"{self.config.log_of(name)}"
                     )
                 time.sleep(0.5)
             self.say(f"{NAMES[name]} is up.")

@@ -24,7 +24,9 @@ from kira.airflow_glue.retries import first_wait
 from kira.errors import InvalidInput, StackError
 from kira.settings import Settings
 from kira.stack import airflow_server, containers, hadoop, roles
+from kira.stack.airflow_server import AirflowApi
 from kira.stack.config import CONTAINER_HOSTS, CONTAINER_PORTS, DEFAULT_PORTS, Secrets, StackConfig
+from kira.stack.local import LocalStack
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEALTHY = PROJECT / "scripts" / "healthy"
@@ -339,6 +341,19 @@ def test_refusals_are_sentences(contained: StackConfig, tmp_path: Path, monkeypa
     monkeypatch.setenv("KIRA_SPARK_SECRET", "")
     with pytest.raises(StackError, match="KIRA_SPARK_SECRET is empty"):
         containers.serve(contained, "spark-master")
+
+
+def test_messages_name_what_there_is(contained: StackConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stack = LocalStack(contained, print, {"archive"})
+    monkeypatch.setattr("kira.stack.local._READY_SECONDS", 0)
+    monkeypatch.setattr("kira.stack.local._answers", lambda _: False)
+    with pytest.raises(StackError, match=r"see scripts/compose logs archive$"):
+        stack.up()
+    monkeypatch.setattr(StackConfig, "url", lambda *_: "http://127.0.0.1:9")
+    with pytest.raises(StackError, match=r"See what runs with: scripts/compose ps$"):
+        AirflowApi(contained).call("GET", "/pools")
+    here = StackConfig(tmp_path)
+    assert (here.overview, here.log_of("s3")) == ("make status", f"{tmp_path}/logs/s3.log")
 
 
 # -- scripts/compose
