@@ -24,7 +24,9 @@ RUN python3 -m venv .venv \
 
 COPY pyproject.toml requirements.in README.md LICENSE ./
 COPY kira kira
-RUN .venv/bin/python -m uv pip install -q --no-cache --no-deps --no-build-isolation -e . --python .venv/bin/python \
+# A checkout has the modes of its owner's umask, which may let nobody else read. Not .venv, which would be in two layers.
+RUN find . -name .venv -prune -o -exec chmod a+rX {} + \
+ && .venv/bin/python -m uv pip install -q --no-cache --no-deps --no-build-isolation -e . --python .venv/bin/python \
  && .venv/bin/python -m compileall -q kira
 
 ENV PATH=/opt/kira/.venv/bin:$PATH \
@@ -37,7 +39,10 @@ USER kira
 RUN python -c 'from pathlib import Path; from kira.stack import config, hadoop; hadoop.fetch_jar(config.StackConfig(Path("/var/lib/kira")))' \
  && python -m kira.extraction.compiled
 
+USER root
 COPY . ./
+RUN find . -name .venv -prune -o -exec chmod a+rX {} +
+USER kira
 
 # Which code this is: there is no git in the image. Last, because each commit has another.
 ARG KIRA_COMMIT=

@@ -207,6 +207,26 @@ def test_image_does_not_run_as_root() -> None:
     assert users[-1] not in ("root", "0")
 
 
+def test_what_is_copied_may_be_read_whatever_the_umask_of_the_checkout(tmp_path: Path) -> None:
+    readable = "find . -name .venv -prune -o -exec chmod a+rX {} +"
+    copies = [number for number, line in enumerate(INSTRUCTIONS) if line.startswith("COPY")]
+    for number in range(max(copies)):
+        if INSTRUCTIONS[number].startswith("USER kira"):  # all before it was made readable
+            before = max(one for one in copies if one < number)
+            assert any(readable in line for line in INSTRUCTIONS[before:number])
+    rest = INSTRUCTIONS[max(copies) :]
+    assert [line.split()[0] for line in rest[:3]] == ["COPY", "RUN", "USER"]
+    assert rest[1] == f"RUN {readable}"
+    (tmp_path / "kira").mkdir(mode=0o700)
+    (tmp_path / ".venv").mkdir(mode=0o700)
+    for name, mode in (("kira/code", 0o600), ("kira/program", 0o700), (".venv/code", 0o600)):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+    subprocess.run(["sh", "-c", readable], cwd=tmp_path, check=True)
+    found = {str(path.relative_to(tmp_path)): stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert found == {"kira": 0o755, ".venv": 0o700, "kira/code": 0o644, "kira/program": 0o755, ".venv/code": 0o600}
+
+
 def test_image_installs_the_lock_with_its_hashes() -> None:
     installs = [part for line in INSTRUCTIONS for part in line.split("&&") if re.search(r"\bpip install\b", part)]
     assert sum("--require-hashes -r requirements.txt" in " ".join(part.split()) for part in installs) == 1
