@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from kira.cli.archives import _name
 from kira.stack import hadoop
 from kira.stack.ports import free_ports
 
@@ -227,6 +229,18 @@ def test_same_catalogue_though_a_datanode_and_a_spark_worker_die(
     assert killed
     assert digests_in(containers) == local
     containers.cli("kira", "status", "--check")
+
+
+def test_a_catalogue_gets_out_of_the_containers(containers: Containers, local: dict[str, str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(0o777)  # the containers' user is another one
+    noted = dict(line.split("=", 1) for line in Path(containers.environment["KIRA_ENV"]).read_text().splitlines())
+    containers.compose(
+        "run", "--rm", "-T", "-v", f"{out}:/out", "cli", "kira", "export", "/out/sources.parquet",
+        "--archive", _name(noted["ARCHIVE_AT"]), "--release", "dr12",
+    )  # fmt: skip
+    assert pq.read_metadata(out / "sources.parquet").num_rows > 0
 
 
 def executors(containers: Containers) -> int:
