@@ -75,6 +75,16 @@ def test_a_frame_from_afar_takes_its_time_on_a_shared_link() -> None:
     assert by_host.makespan < 0.7 * anywhere.makespan
 
 
+@pytest.mark.parametrize("by_host", [True, False])
+def test_all_clusters_have_the_same_work(by_host: bool) -> None:
+    costs = replace(COSTS, frames=(0.1, 0.2, 0.4))
+    work = []
+    for cores in (1, 2, 8, 16, 64, 512):
+        done = predict(FRAMES, Shape(cores, mbit=float("inf"), by_host=by_host), costs, crowded=0.01)
+        work.append(done.makespan * done.busy * cores)
+    assert work == pytest.approx([work[0]] * len(work))
+
+
 def test_each_batch_has_its_start() -> None:
     shape = Shape(1, mbit=float("inf"))
     one = whole(COSTS, 250, 25.0)
