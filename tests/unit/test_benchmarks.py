@@ -384,6 +384,18 @@ def test_a_data_set_that_is_not_there_is_a_sentence(
     assert "There is no data set none" in capsys.readouterr().err
 
 
+def test_what_only_root_can_measure_is_left_out(
+    frames: Frames, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.hosts.why_not", lambda: "Hosts are for root.")
+    names = list(runner.scenarios())
+    assert runner._that_can_be(names, frames, asked_for=False) == [name for name in names if name != "locality"]
+    assert capsys.readouterr().out == "Hosts are for root. The scenario locality is left out.\n"
+    assert runner._that_can_be(["locality"], frames, asked_for=True) == ["locality"], "it says itself why it cannot be"
+    monkeypatch.setattr("benchmarks.hosts.why_not", lambda: "")
+    assert runner._that_can_be(names, frames, asked_for=False) == names
+
+
 def test_what_a_data_set_is_no_measure_of_is_left_out(
     fetched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
