@@ -27,6 +27,7 @@ from kira.sdss import FrameId, Release, Service
 
 CROWDED = FrameId.parse("dr12-301-002583-2-0136-r")
 """The globular cluster M2: 6,442 sources by the profile `kira`, ten times as many as elsewhere."""
+CROWDED_IS_SYNTHETIC = "The crowded frame is SYNTHETIC: rendered by kira.sample, for M2's is not among the frames."
 DR12 = Release(12)
 FIRST_FIELD, LAST_FIELD = 11, 9998
 _STEP = 61
@@ -45,10 +46,13 @@ class FrameFile:
     frame : FrameId
     path : Path
         Named by the frame; a link where several identities share a file.
+    crowded : bool
+        Whether it was asked for as a crowded one: a rendered one has another name than M2's.
     """
 
     frame: FrameId
     path: Path
+    crowded: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +220,12 @@ class Frames:
             kinds = f"data set {one.name}, {one.count:,} frames of {one.release}, list's SHA-256 {one.sha256}"
         if self.synthetic:
             return f"SYNTHETIC: {kinds}, rendered by kira.sample: no observations."
-        return f"{kinds} of SDSS."
+        beside = "" if self.given_crowded else " Where a scenario takes a crowded frame, that one is SYNTHETIC."
+        return f"{kinds} of SDSS.{beside}"
+
+    def notes(self) -> list[str]:
+        """What a report of a set with crowded frames must say of them."""
+        return [CROWDED_IS_SYNTHETIC] if is_synthetic(self.crowded.frame) else []
 
     def chosen(self, release: Release | None = None) -> tuple[Original, ...]:
         """Ordinary originals, of one release where one is given; at most five then: those of one field, in all bands.
@@ -241,7 +250,9 @@ class Frames:
         """
         place = self.folder / "frames" / (str(release) if release else "all")
         made = self._copies(place, self.chosen(release), count)
-        return made + self._copies(place, (self.crowded,), crowded) if crowded else made
+        if not crowded:
+            return made
+        return made + [replace(one, crowded=True) for one in self._copies(place, (self.crowded,), crowded)]
 
     def _copies(self, place: Path, originals: tuple[Original, ...], count: int) -> list[FrameFile]:
         if not originals:

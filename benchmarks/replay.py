@@ -19,7 +19,7 @@ from kira.storage import Entry
 ASSUMPTIONS = (
     "A frame takes as long as one that was measured here, drawn at random, on a core like this machine's with all "
     "cores of a host at work.",
-    "{crowded:.1%} of the frames are like M2, and the stage stage has found it out.",
+    "{crowded:.1%} of the frames are like the crowded one, and the stage stage has found it out.",
     "All executors are there at the beginning, none fails, none is slower than another.",
     "Frames lie on {replicas} hosts taken at random of all that have executors. One on the own host is read as fast as "
     "it was here; from another host it takes the time that {megabytes:.1f} MB need on a link of {mbit:.0f} Mbit/s that "

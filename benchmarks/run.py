@@ -5,7 +5,8 @@
 
 Each scenario writes down what is expected before it measures, and proves that its contenders do the same work. ARCHIVE
 is a folder laid out like SDSS's archives (`das/` and `sas/` below it); without one frames are rendered, and the report
-says so. With a data set it is exactly the frames of its list, from the folder that `kira datasets fetch` put them into.
+says so. With a data set it is exactly the frames of its list, from the folder that `kira datasets fetch` put them into;
+the crowded frame of `tail` and `scaling` is rendered where M2's is not given, and the report says so.
 The report (`report.md`, `report.json`, plots) is written after each scenario. Exit status: 0 if all that must hold
 holds, 1 if something does not, 2 if a scenario came to no end.
 """

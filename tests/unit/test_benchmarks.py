@@ -17,9 +17,19 @@ from benchmarks import agreement, document, report
 from benchmarks import run as runner
 from benchmarks.agreement import Catalogue, Disagreement, Limits, compare
 from benchmarks.contenders import Run, contenders
-from benchmarks.frames import CROWDED, DR12, Frames, Original, identity, need_room
+from benchmarks.frames import (
+    CROWDED,
+    CROWDED_IS_SYNTHETIC,
+    DR12,
+    Frames,
+    Original,
+    identity,
+    is_synthetic,
+    need_room,
+)
 from benchmarks.local import OneCore
 from benchmarks.memory import Peak
+from benchmarks.scaling import Scaling
 from benchmarks.scenario import Bars, Lines, Result, Scenario, Setting, Sizes, Table, Verdict
 from benchmarks.timing import Spread, alternate, order
 from benchmarks.work import Kira
@@ -89,6 +99,9 @@ def test_sizes_follow_from_one_number() -> None:
     assert Sizes(500).growth == (50, 500, 5000)
     assert Sizes(500).tail == (200, 2)
     assert max(Sizes(8).growth) == 80
+    assert [Sizes(frames).scaling for frames in (1, 10, 50, 100, 500)] == [
+        (10, 20), (10, 20), (10, 50), (20, 100), (100, 500)
+    ]  # fmt: skip
 
 
 def test_memory_of_a_child(tmp_path: Path) -> None:
@@ -142,6 +155,25 @@ def test_synthetic_frames_are_said_to_be(frames: Frames) -> None:
     assert frames.describe().startswith("SYNTHETIC")
     assert "SDSS" not in frames.describe()
     assert Frames.from_originals(frames.ordinary, frames.folder).synthetic
+
+
+def test_a_rendered_crowded_frame_is_said_to_be_one(
+    frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beside real frames; and whatever its name is, it is known as the crowded one."""
+    monkeypatch.setattr("benchmarks.frames._CROWDED_STARS", 2_000.0)
+    monkeypatch.setattr("benchmarks.scaling.servers", lambda *_: pytest.fail("no further"))
+    (one,) = frames.chosen(DR12)
+    real = [replace(one, frame=replace(one.frame, run=94))]
+    for originals, notes in ((real, [CROWDED_IS_SYNTHETIC]), ([*real, replace(one, frame=CROWDED)], [])):
+        some = Frames.from_originals(originals, tmp_path / str(len(originals)), copies=2)
+        made = some.make(3, DR12, crowded=1)
+        assert [file.crowded for file in made] == [False, False, False, True]
+        assert bool(notes) is ("SYNTHETIC" in some.describe()) is is_synthetic(made[-1].frame)
+        result = Scaling().begin()
+        with pytest.raises(pytest.fail.Exception):
+            Scaling().run(Setting(some, tmp_path, Sizes(1)), result)
+        assert result.notes == notes
 
 
 def test_a_full_disk_is_said_before_it_is_full(tmp_path: Path) -> None:
