@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             frames = _frames(given, folder / "made")
             chosen = _that_can_be(chosen, frames, asked_for=bool(given.scenarios))
-        except KiraError as error:
+        except (KiraError, OSError) as error:
             print(error, file=sys.stderr)
             return 2
         most = min(Sizes.frames, frames.data_set.count) if frames.data_set else Sizes.frames

@@ -3,6 +3,7 @@
 No time is asserted: that is what the benchmarks themselves are for.
 """
 
+import fcntl
 import json
 import shutil
 import sys
@@ -23,6 +24,7 @@ from benchmarks.frames import (
     DR12,
     Frames,
     Original,
+    fetched_frames,
     identity,
     is_synthetic,
     need_room,
@@ -35,6 +37,7 @@ from benchmarks.timing import Spread, alternate, order
 from benchmarks.work import Kira
 from kira.datasets import open_data_set
 from kira.datasets.fetch import fetch
+from kira.datasets.index import INDEX
 from kira.errors import InvalidInput
 from kira.extraction import Parameters, SurveyProfile
 from kira.frames import unpack
@@ -392,6 +395,21 @@ def test_a_data_set_is_exactly_its_frames(fetched: Path, shared_sdss: Path, tmp_
         read_known_layout(one.path.read_bytes(), one.frame)
     (path,) = frames.archive(1, frames.release, tmp_path / "archive")
     assert unpack(path.read_bytes(), path.name) == made[0].path.read_bytes()
+
+
+def test_a_data_set_is_only_read(fetched: Path) -> None:
+    """Also while it is fetched into, and from a folder in which nobody may write."""
+    index = fetched / INDEX
+    for one in (index, fetched):
+        one.chmod(0o555)
+    with index.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert len(fetched_frames(open_data_set("tiny"), fetched)) == 4
+    fetched.chmod(0o755)
+    index.chmod(0o644)
+    index.write_bytes(content := index.read_bytes() + b'{"path": "das/')
+    assert len(fetched_frames(open_data_set("tiny"), fetched)) == 4
+    assert index.read_bytes() == content, "the line that another process is about to write"
 
 
 def test_a_data_set_that_is_not_there_is_a_sentence(
