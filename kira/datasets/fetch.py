@@ -185,7 +185,10 @@ def _write_problems(path: Path, bad: list[Outcome]) -> None:
 
 
 class _Once(Generic[_T]):
-    """Answers of the archive, or its refusals, each asked for once, whichever thread is first."""
+    """Answers of the archive, or its refusals, each asked for once, whichever thread is first.
+
+    One that did not come is asked for again by the next frame that needs it.
+    """
 
     def __init__(self) -> None:
         self._guard = Lock()
@@ -199,6 +202,8 @@ class _Once(Generic[_T]):
             if key not in self._known:
                 try:
                     self._known[key] = ask()
+                except ArchiveUnavailable:
+                    raise
                 except KiraError as error:
                     self._known[key] = error
             known = self._known[key]
@@ -218,6 +223,7 @@ class _Work:
         self._index = index
         self._reruns: _Once[int] = _Once()
         self._checksums: _Once[dict[str, str]] = _Once()
+        self._unlisted: Counter[object] = Counter()
 
     def outcome(self, place: tuple[Stretch, int, Band]) -> Outcome:
         stretch, number, band = place
@@ -295,14 +301,20 @@ class _Work:
         place = frame.run, frame.rerun, frame.camcol
 
         def ask() -> dict[str, str]:
+            self._may_ask()
             try:
-                self._may_ask()
                 return self._client.checksums(frame.release, *place)
-            except (ArchiveUnavailable, _GivenUpError) as error:
+            except ArchiveUnavailable as error:
                 log.warning("%s: no checksum of the archive's own is known: %s", frame.folder, error)
-                return {}
+                self._unlisted[place] += 1
+                if self._unlisted[place] < _PATIENCE:
+                    raise
+                return {}  # frames come, and their folder is not shown: they are as good without
 
-        return self._checksums.get(place, ask).get(frame.file_name, "")
+        try:
+            return self._checksums.get(place, ask).get(frame.file_name, "")
+        except (ArchiveUnavailable, _GivenUpError):
+            return ""
 
     def _may_ask(self) -> None:
         if self.given_up.is_set():

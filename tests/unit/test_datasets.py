@@ -346,6 +346,28 @@ class TestFetch:
         served.on(f"/das/{frames_of(PAIR)[0].folder}/", answer(403))
         assert run(client, tmp_path).good
 
+    def test_checksums_that_could_not_be_asked_for_once(
+        self, served: RudeServer, client: ArchiveClient, tmp_path: Path
+    ) -> None:
+        first, *_, last = frames_of(PAIR)
+        page = answer(body=index_page("../", "all.sha1sum", first.file_name, last.file_name))
+        served.on(f"/das/{first.folder}/", *[answer(503)] * 3, page)  # three tries
+        text = f"{'1' * 40}  {first.file_name}\n{'0' * 40}  {last.file_name}\n"
+        served.on(f"/das/{first.folder}/all.sha1sum", answer(body=text.encode()))
+        result = run(client, tmp_path)
+        assert [(one.frame, one.state) for one in result.bad] == [(str(last), State.CORRUPT)]
+
+    def test_checksums_that_never_come_are_asked_for_ten_times(
+        self, rude: RudeServer, client: ArchiveClient, tmp_path: Path
+    ) -> None:
+        many = DataSet("many", DR7, (Stretch(4192, 40, 4, 1, 40, ("r",)),))
+        for frame in frames_of(many):
+            rude.on(f"/{path_of(frame)}", file(frame_bytes(str(frame))))
+        folder = f"/das/{frames_of(many)[0].folder}/"
+        rude.on(folder, answer(503))
+        assert run(client, tmp_path, many, threads=2).good
+        assert rude.paths.count(folder) == 30
+
 
 class TestNewestRerun:
     @pytest.mark.usefixtures("served")
@@ -366,6 +388,21 @@ class TestNewestRerun:
         served.seen.clear()
         assert run(client, tmp_path, NEWEST).counts == {State.PROVEN: 2}
         assert served.seen == []
+
+    def test_one_question_without_an_answer_costs_one_frame(
+        self, served: RudeServer, client: ArchiveClient, tmp_path: Path
+    ) -> None:
+        many = DataSet("many", DR7, (Stretch(745, None, 2, 11, 40, ("r",)),))
+        for frame in frames_of(many, 41):
+            served.on(f"/{path_of(frame)}", file(frame_bytes(str(frame))))
+        served.on("/das/imaging/745/", *[answer(503)] * 3, *served.script["/das/imaging/745/"])
+        assert run(client, tmp_path, many).counts == {State.UNAVAILABLE: 1, State.FETCHED: 29}
+
+    def test_ten_questions_without_an_answer(self, rude: RudeServer, client: ArchiveClient, tmp_path: Path) -> None:
+        many = DataSet("many", DR7, (Stretch(745, None, 2, 11, 40, ("r",)),))
+        rude.on("/das/imaging/745/", answer(503))
+        assert run(client, tmp_path, many).counts == {State.UNAVAILABLE: 10, State.NOT_TRIED: 20}
+        assert rude.paths == ["/das/imaging/745/"] * 30
 
     @pytest.mark.usefixtures("rude")
     def test_no_such_run(self, client: ArchiveClient, tmp_path: Path) -> None:
