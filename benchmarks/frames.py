@@ -16,7 +16,7 @@ from astropy.io import fits
 
 from benchmarks.machine import cpus
 from kira.datasets import DataSet
-from kira.datasets.index import INDEX, Index
+from kira.datasets.index import INDEX, Known
 from kira.errors import InvalidInput
 from kira.frames import unpack
 from kira.frames.contents import FRAME_NUMBER_OFFSET
@@ -27,6 +27,7 @@ from kira.sdss import FrameId, Release, Service
 
 CROWDED = FrameId.parse("dr12-301-002583-2-0136-r")
 """The globular cluster M2: 6,442 sources by the profile `kira`, ten times as many as elsewhere."""
+CROWDED_IS_SYNTHETIC = "The crowded frame is SYNTHETIC: rendered by kira.sample, for M2's is not among the frames."
 DR12 = Release(12)
 FIRST_FIELD, LAST_FIELD = 11, 9998
 _STEP = 61
@@ -45,10 +46,13 @@ class FrameFile:
     frame : FrameId
     path : Path
         Named by the frame; a link where several identities share a file.
+    crowded : bool
+        Whether it was asked for as a crowded one: a rendered one has another name than M2's.
     """
 
     frame: FrameId
     path: Path
+    crowded: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +220,12 @@ class Frames:
             kinds = f"data set {one.name}, {one.count:,} frames of {one.release}, list's SHA-256 {one.sha256}"
         if self.synthetic:
             return f"SYNTHETIC: {kinds}, rendered by kira.sample: no observations."
-        return f"{kinds} of SDSS."
+        beside = "" if self.given_crowded else " Where a scenario takes a crowded frame, that one is SYNTHETIC."
+        return f"{kinds} of SDSS.{beside}"
+
+    def notes(self) -> list[str]:
+        """What a report of a set with crowded frames must say of them."""
+        return [CROWDED_IS_SYNTHETIC] if is_synthetic(self.crowded.frame) else []
 
     def chosen(self, release: Release | None = None) -> tuple[Original, ...]:
         """Ordinary originals, of one release where one is given; at most five then: those of one field, in all bands.
@@ -241,7 +250,9 @@ class Frames:
         """
         place = self.folder / "frames" / (str(release) if release else "all")
         made = self._copies(place, self.chosen(release), count)
-        return made + self._copies(place, (self.crowded,), crowded) if crowded else made
+        if not crowded:
+            return made
+        return made + [replace(one, crowded=True) for one in self._copies(place, (self.crowded,), crowded)]
 
     def _copies(self, place: Path, originals: tuple[Original, ...], count: int) -> list[FrameFile]:
         if not originals:
@@ -322,17 +333,18 @@ def fetched_frames(data_set: DataSet, folder: Path) -> list[tuple[FrameId, Path]
     if not (folder / INDEX).is_file():
         raise InvalidInput(f"Data set {data_set.name} was not fetched into {folder}: {fetch}, and then again.")
     found, missing = [], []
-    with Index(folder) as index:
-        for stretch in data_set.stretches:
-            rerun = stretch.rerun if stretch.rerun is not None else index.rerun(stretch.run)
-            for number, band in stretch.places():
-                frame = None if rerun is None else stretch.frame(data_set.release, rerun, number, band)
-                place = "" if frame is None else f"{frame.release.service}/{frame.archive_path}"
-                known, file = index.get(place), folder / place
-                if frame is None or known is None or not file.is_file() or file.stat().st_size != known.size:
-                    missing.append(stretch.name(data_set.release, number, band))
-                else:
-                    found.append((frame, file))
+    # Not held: the folder may be somebody else's, or two benchmarks measure it at a time.
+    index = Known((folder / INDEX).read_bytes(), INDEX)
+    for stretch in data_set.stretches:
+        rerun = stretch.rerun if stretch.rerun is not None else index.rerun(stretch.run)
+        for number, band in stretch.places():
+            frame = None if rerun is None else stretch.frame(data_set.release, rerun, number, band)
+            place = "" if frame is None else f"{frame.release.service}/{frame.archive_path}"
+            known, file = index.get(place), folder / place
+            if frame is None or known is None or not file.is_file() or file.stat().st_size != known.size:
+                missing.append(stretch.name(data_set.release, number, band))
+            else:
+                found.append((frame, file))
     if missing:
         raise InvalidInput(
             f"{len(missing):,} of the {data_set.count:,} frames of data set {data_set.name} are not in {folder}, the "

@@ -19,7 +19,7 @@ from kira.storage import Entry
 ASSUMPTIONS = (
     "A frame takes as long as one that was measured here, drawn at random, on a core like this machine's with all "
     "cores of a host at work.",
-    "{crowded:.1%} of the frames are like M2, and the stage stage has found it out.",
+    "{crowded:.1%} of the frames are like the crowded one, and the stage stage has found it out.",
     "All executors are there at the beginning, none fails, none is slower than another.",
     "Frames lie on {replicas} hosts taken at random of all that have executors. One on the own host is read as fast as "
     "it was here; from another host it takes the time that {megabytes:.1f} MB need on a link of {mbit:.0f} Mbit/s that "
@@ -231,7 +231,8 @@ def predict(frames: Sequence[FrameId], shape: Shape, costs: Costs, crowded: floa
     crowded : float
         Part of the frames that is crowded.
     """
-    chance = random.Random(len(frames))  # noqa: S311 - the same for all clusters
+    # The same for all clusters. Hosts have a chance of their own: how many are drawn depends on the cluster.
+    chance, places = random.Random(len(frames)), random.Random(len(frames) + 1)  # noqa: S311
     names = sorted(set(shape.hosts))
     far = 8.0 * costs.megabytes / shape.mbit * min(shape.each, shape.cores)
     known: dict[FrameId, Frame] = {}
@@ -239,7 +240,7 @@ def predict(frames: Sequence[FrameId], shape: Shape, costs: Costs, crowded: floa
     for frame in frames:
         is_crowded = chance.random() < crowded
         seconds = costs.crowded if is_crowded else costs.frames[int(chance.random() * len(costs.frames))]
-        hosts = tuple(sorted(chance.sample(names, min(shape.replicas, len(names)))))
+        hosts = tuple(sorted(places.sample(names, min(shape.replicas, len(names)))))
         known[frame] = Frame(seconds + costs.per_task_frame, far, hosts)
         crowding = _CROWDING if is_crowded else _ORDINARY
         entries.append(Entry(frame, "", "", str(frame), plain_size=_BYTES, crowding=crowding))

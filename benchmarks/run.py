@@ -5,7 +5,8 @@
 
 Each scenario writes down what is expected before it measures, and proves that its contenders do the same work. ARCHIVE
 is a folder laid out like SDSS's archives (`das/` and `sas/` below it); without one frames are rendered, and the report
-says so. With a data set it is exactly the frames of its list, from the folder that `kira datasets fetch` put them into.
+says so. With a data set it is exactly the frames of its list, from the folder that `kira datasets fetch` put them into;
+the crowded frame of `tail` and `scaling` is rendered where M2's is not given, and the report says so.
 The report (`report.md`, `report.json`, plots) is written after each scenario. Exit status: 0 if all that must hold
 holds, 1 if something does not, 2 if a scenario came to no end.
 """
@@ -20,7 +21,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import machine, report
+from benchmarks import hosts, machine, report
 from benchmarks.frames import Frames
 from benchmarks.scenario import Result, Scenario, Setting, Sizes
 from kira.datasets import open_data_set
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             frames = _frames(given, folder / "made")
             chosen = _that_can_be(chosen, frames, asked_for=bool(given.scenarios))
-        except KiraError as error:
+        except (KiraError, OSError) as error:
             print(error, file=sys.stderr)
             return 2
         most = min(Sizes.frames, frames.data_set.count) if frames.data_set else Sizes.frames
@@ -83,14 +84,19 @@ def _frames(given: argparse.Namespace, folder: Path) -> Frames:
 
 
 def _that_can_be(chosen: list[str], frames: Frames, *, asked_for: bool) -> list[str]:
-    """Leave out what a data set's frames are no measure of; InvalidInput if that was asked for by name."""
-    if frames.release.service is Service.SAS or "wire" not in chosen:
-        return chosen
-    why = f"The scenario wire measures how frames packed by bz2 are fetched; those of {frames.release} are not."
-    if asked_for:
-        raise InvalidInput(f"{why} Leave it out, or take a data set of dr8 or later.")
-    print(f"{why} It is left out.", flush=True)
-    return [name for name in chosen if name != "wire"]
+    """Leave out what cannot be measured here, or on a data set's frames; InvalidInput if wire was asked for by name."""
+    left_out = {}
+    if "wire" in chosen and frames.release.service is Service.DAS:
+        why = f"The scenario wire measures how frames packed by bz2 are fetched; those of {frames.release} are not."
+        if asked_for:
+            raise InvalidInput(f"{why} Leave it out, or take a data set of dr8 or later.")
+        left_out["wire"] = f"{why} It is left out."
+    # Asked for by name, it ends with this sentence in the report.
+    if "locality" in chosen and not asked_for and (reason := hosts.why_not()):
+        left_out["locality"] = f"{reason} The scenario locality is left out."
+    for line in left_out.values():
+        print(line, flush=True)
+    return [name for name in chosen if name not in left_out]
 
 
 def run(chosen: Sequence[Scenario], setting: Setting, folder: Path) -> list[Result]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks import empty_tasks
 from benchmarks.cluster import HDFS, Cluster, JobFailed, SparkRun, servers
-from benchmarks.frames import CROWDED, DR12
+from benchmarks.frames import DR12
 from benchmarks.machine import pinned
 from benchmarks.replay import (
     Costs,
@@ -58,8 +58,10 @@ class Scaling(Scenario):
 
     def run(self, setting: Setting, result: Result) -> None:
         """Measure one core and all of them, a large and a small job; then simulate."""
-        large, small = setting.sizes.frames, max(10, setting.sizes.frames // 5)
+        small, large = setting.sizes.scaling
         files = setting.frames.make(large, DR12, crowded=1)
+        crowded = {str(file.frame) for file in files if file.crowded}
+        result.notes += setting.frames.notes()
         steps = sorted({1, setting.cores})
         with (
             tempfile.TemporaryDirectory(dir=setting.folder) as name,
@@ -91,7 +93,7 @@ class Scaling(Scenario):
                 costs = {
                     cores: costs_of(
                         done[f"{cores} cores, {small} frames"], done[f"{cores} cores, {large} frames"],
-                        dispatch, megabytes,
+                        dispatch, megabytes, crowded,
                     )
                     for cores in steps
                 }  # fmt: skip
@@ -174,17 +176,19 @@ class Scaling(Scenario):
         result.plots.append(Lines(f"scaling-{kind}", title, "cores", "s", lines, log=True))
 
 
-def costs_of(small: Sequence[SparkRun], large: Sequence[SparkRun], dispatch: float, megabytes: float) -> Costs:
+def costs_of(
+    small: Sequence[SparkRun], large: Sequence[SparkRun], dispatch: float, megabytes: float, crowded: Set[str]
+) -> Costs:
     """What the job costs, from the first run of the large size; what its end costs, from the first of both."""
     one, other = large[0], small[0]
-    crowded = [frame.seconds for frame in one.outcomes if _is_crowded(frame.frame)]
-    ordinary = [frame.seconds for frame in one.outcomes if not _is_crowded(frame.frame)]
+    slow = [frame.seconds for frame in one.outcomes if frame.frame in crowded]
+    ordinary = [frame.seconds for frame in one.outcomes if frame.frame not in crowded]
     many, few = one.run.frames, other.run.frames
     each = max(0.0, (one.after - other.after) / (many - few))
     # What the driver takes to hand out a task is simulated by itself.
     gap = max(0.0, statistics.median(one.gaps) - dispatch) if one.gaps else 0.0
     return Costs(
-        tuple(ordinary), statistics.mean(crowded) if crowded else max(ordinary), *_beside(one), gap, dispatch,
+        tuple(ordinary), statistics.mean(slow), *_beside(one), gap, dispatch,
         one.run.start_up, max(0.0, one.after - each * many), each, megabytes,
     )  # fmt: skip
 
@@ -205,11 +209,6 @@ def _beside(run: SparkRun) -> tuple[float, float]:
 
 def _size(run: SparkRun) -> int:
     return run.run.frames
-
-
-def _is_crowded(frame: str) -> bool:
-    one = FrameId.parse(frame)
-    return (one.run, one.camcol, one.band) == (CROWDED.run, CROWDED.camcol, CROWDED.band)
 
 
 def _empty(cores: int, variables: dict[str, str]) -> float:

@@ -48,6 +48,12 @@ class Sizes:
         return max(8, min(100 * crowded, self.frames)), crowded
 
     @property
+    def scaling(self) -> tuple[int, int]:
+        """A small job and a larger one: what each frame costs is told from what both took."""
+        large = max(20, self.frames)
+        return max(10, large // 5), large
+
+    @property
     def hosts(self) -> int:
         """Enough for several tasks a host; each case of many takes some seconds, and as many for its start."""
         return max(12, self.frames // 5)

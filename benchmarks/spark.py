@@ -9,7 +9,6 @@ from typing import Any
 from benchmarks import agreement
 from benchmarks.cluster import HDFS, SPARK, Cluster, SparkRun, servers
 from benchmarks.contenders import InPool, Run, ours
-from benchmarks.frames import is_synthetic
 from benchmarks.scenario import PROFILES, Bars, Lines, Result, Scenario, Setting, Table, Verdict
 from benchmarks.timing import Spread, alternate
 from benchmarks.work import Kira, engines, with_engine
@@ -188,8 +187,7 @@ class Tail(Scenario):
         ordinary, crowded = setting.sizes.tail
         files = setting.frames.make(ordinary, setting.frames.release, crowded=crowded)
         _notes(result, files)
-        if is_synthetic(setting.frames.crowded.frame):
-            result.notes.append("The crowded frame is SYNTHETIC.")
+        result.notes += setting.frames.notes()
         makespans: dict[str, list[float]] = {SPARK: [], ours(engines()[-1]): []}
         with (
             tempfile.TemporaryDirectory(dir=setting.folder) as name,

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from kira.cli.archives import served_archive
+from kira.cli.extract import profile_of
 from kira.datasets import known_data_sets, open_data_set
 from kira.datasets.fetch import Result, fetch, problems_file
 from kira.errors import KiraError
@@ -38,7 +39,7 @@ def list_command() -> None:
     table = Table()
     table.add_column("data set")
     table.add_column("release")
-    for name in ("frames", "to fetch, about", "as FITS, about"):
+    for name in ("frames", "frames to fetch, about", "as FITS, about"):
         table.add_column(name, justify="right")
     for one in known_data_sets():
         table.add_row(one.name, str(one.release), f"{one.count:,}", *map(decimal, one.expected_bytes))
@@ -65,14 +66,20 @@ def fetch_command(
     archive: Annotated[str, typer.Option(help="sdss, or a URL with das/ or sas/ below it.")] = "sdss",
     to: Annotated[Path | None, typer.Option(help="Folder. Default: datasets/NAME in the stack's folder.")] = None,
     connections: Annotated[int, typer.Option(min=1, max=16, help="Frames fetched at a time.")] = 4,
+    profile: Annotated[
+        str, typer.Option(help="Fetch what this extraction profile takes beside the frames; kira takes nothing.")
+    ] = "survey",
 ) -> None:
     """Fetch a data set into a folder laid out like the archive; run again, it proves what is there and goes on."""
     data_set = open_data_set(name)
-    source = served_archive(archive)
+    source, kinds = served_archive(archive), profile_of(profile).beside
     folder = to.expanduser() if to else StackConfig.load().home / "datasets" / data_set.name
     with ArchiveClient(source, connections=connections) as client, _progress(data_set.count) as progress:
-        result = fetch(data_set, client, folder, threads=connections, progress=progress)
+        result = fetch(data_set, client, folder, threads=connections, kinds=kinds, progress=progress)
     _show(result)
+    if result.bad_beside:
+        console.print("Without a file beside it a frame is measured otherwise; those that are not there are named in "
+                      f"{problems_file(data_set, folder)}.", highlight=False, soft_wrap=True, markup=False)  # fmt: skip
     if not result.good:
         raise KiraError(
             f"Data set {data_set.name} is not whole: {result.sentence} {problems_file(data_set, folder)} names them; "
@@ -98,6 +105,7 @@ def _progress(frames: int) -> Iterator[Callable[[Result], None]]:
             seconds = max(now - began, 1e-3)
             said = f"{decimal(result.new_bytes)} new, {decimal(int(result.new_bytes / seconds))}/s"
             said += f", {len(result.bad):,} not there" if result.bad else ""
+            said += f", {len(result.bad_beside):,} files beside them not there" if result.bad_beside else ""
             bars.update(task, completed=result.done, said=said)
             if not errors.is_terminal and now - last >= _EVERY:
                 last = now
@@ -118,5 +126,7 @@ def _show(result: Result) -> None:
         if len(result.bad) > _MOST:
             console.print(f"… and {len(result.bad) - _MOST:,} more.")
     good = ", ".join(f"{count:,} {state}" for state, count in result.counts.items())
+    beside = ", ".join(f"{count:,} {state}" for state, count in result.beside.items())
+    good += f"; beside them: {beside}" if beside else ""
     console.print(f"{result.sentence}\nIn all: {good}; {decimal(result.bytes)}, as FITS {decimal(result.plain_bytes)}.",
                   highlight=False, soft_wrap=True, markup=False)  # fmt: skip

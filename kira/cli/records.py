@@ -2,9 +2,12 @@
 
 import json
 import os
+import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import mean
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import pyarrow as pa
@@ -15,8 +18,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kira.cli.extract import profile_of
 from kira.errors import InvalidInput, KiraError
-from kira.records.again import ArchiveSource, FolderSource, Reproduction, Source, recorded_rows, reproduce
-from kira.records.keeping import kept_files, kept_folder, kept_record
+from kira.records.again import (
+    ArchiveSource,
+    FolderSource,
+    Kept,
+    Reproduction,
+    Source,
+    folders_of,
+    recorded_rows,
+    reproduce,
+)
+from kira.records.keeping import keep_record, kept_files, kept_folder, kept_record
 from kira.records.record import FrameLine, Record, make_record, write_record
 from kira.sdss.archive import SDSS, ArchiveClient
 from kira.sdss.quoting import one_line
@@ -30,17 +42,25 @@ _MOST = 20
 
 def record(
     dag_run: Annotated[str, typer.Argument(help="Id of the DAG run, as Airflow shows it.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the record, which must not be there.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the record, which must not be there.")
+    ] = None,
     archive: Annotated[str, typer.Option(help="Archive's name, if the run's id is not enough.")] = "",
     stage: Annotated[
         str, typer.Option(help="Root of the staging store. Default: KIRA_STAGE_URL, or the local stack's.")
     ] = "",
     anew: Annotated[
-        bool, typer.Option("--anew", help="From what is there now, not the one that the run kept.")
+        bool,
+        typer.Option("--anew", help="From what is there now; without --out in place of the one that the run kept."),
     ] = False,
 ) -> None:
     """Write the record of a DAG run: frames and checksums, parameters, code, versions, machine, times, and the rows."""
     store = _staging_store(stage)
+    if out is None:
+        if not anew:
+            raise InvalidInput("Where to? kira record RUN --out FOLDER; or --anew, to make the one anew that it keeps.")
+        _keep_anew(store, archive or _archive_of(store, dag_run), dag_run)
+        return
     kept = None if anew else kept_folder(store, dag_run, archive)
     files = kept_files(store, kept) if kept else make_record(store, archive or _archive_of(store, dag_run), dag_run)
     write_record(files, out)
@@ -48,6 +68,16 @@ def record(
     how = "as the run kept it" if kept else "made from what the run left"
     console.print(
         f"{len(read.frames):,} frames in {out}, {how}. Make them again: kira reproduce {out}", markup=False,
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
+def _keep_anew(store: Store, archive: str, dag_run: str) -> None:
+    made = keep_record(store, archive, dag_run)
+    if made["problem"]:
+        raise KiraError(made["problem"])
+    console.print(
+        f"The record is in {made['place']}. Make its frames again: kira reproduce {shlex.quote(dag_run)}", markup=False,
         highlight=False, soft_wrap=True,
     )  # fmt: skip
 
@@ -111,6 +141,9 @@ def reproduce_command(
     profile: Annotated[str, typer.Option(help="Other parameters: survey, kira, or a TOML file.")] = "",
     frames: Annotated[int | None, typer.Option(min=1, help="Take so many frames, evenly from all.")] = None,
     repeats: Annotated[int, typer.Option(min=1, max=100, help="How often all is measured.")] = 1,
+    slower_by: Annotated[
+        float | None, typer.Option(min=0.01, help="Fail if extraction takes more than so many times what is recorded.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of sentences.")] = False,
     stage: Annotated[str, typer.Option(help="As for kira record, where RECORD is a DAG run.")] = "",
 ) -> None:
@@ -125,6 +158,8 @@ def reproduce_command(
         source: Source
         if archive is None:
             source = ArchiveSource(stack.enter_context(ArchiveClient(SDSS, connections=4)))
+            if repeats > 1:
+                source = Kept(source, Path(stack.enter_context(TemporaryDirectory(prefix="kira-reproduce-"))))
         elif archive.is_dir():
             source = FolderSource(archive)
         else:
@@ -139,19 +174,38 @@ def reproduce_command(
         typer.echo(json.dumps(found.as_dict(), indent=1))
     else:
         _show(found)
-    if not found.identical:
-        raise KiraError(f"{len(found.differences):,} of {found.frames:,} frames came out otherwise than recorded.")
+    _fail_unless_the_same(found, slower_by)
 
 
-def _rows_of(place: str, read: Record) -> Callable[[FrameLine], pa.Table | None]:
+def _fail_unless_the_same(found: Reproduction, slower_by: float | None) -> None:
+    sentences = []
+    if found.differences:
+        sentences.append(f"{len(found.differences):,} of {found.frames:,} frames came out otherwise than recorded.")
+    if found.not_had:
+        sentences.append(f"{len(found.not_had):,} of {found.frames:,} frames could not be had, and were not compared.")
+    ratio, _ = found.ratio
+    if slower_by is not None and not 0 < ratio <= slower_by:
+        took = f"took {ratio:.2f} times what is recorded" if ratio else "has no time that could be compared"
+        sentences.append(f"Extraction {took}; {slower_by:g} is the most that was allowed.")
+    if sentences:
+        raise KiraError(" ".join(sentences))
+
+
+def _rows_of(place: str, read: Record) -> Callable[[FrameLine], pa.Table | None] | None:
     if not place:
-        return lambda _line: None
+        return None
     folder = open_readable(place)
 
     def content(path: str) -> bytes:
         with folder.open(path) as file:
             return file.read()
 
+    batches = folders_of(read)
+    if batches and not {entry.name for entry in folder.top()} & set(batches):
+        raise InvalidInput(
+            f"{folder.url} has none of the record's batches, such as {batches[0]}: --catalogue is the folder of a "
+            "release and a profile, such as …/catalog/dr7/survey-1234abcd."
+        )
     return recorded_rows(content, read)
 
 
@@ -167,6 +221,8 @@ def _show(found: Reproduction) -> None:
         console.print(f"Other {name}:", style="bold")
         for text in texts:
             console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+    for sentence in found.not_had[:_MOST]:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     if found.identical:
         console.print(
             f"{found.frames:,} frames: every row is the same to the last bit.", style="green", highlight=False
@@ -177,7 +233,10 @@ def _show(found: Reproduction) -> None:
     if ratio:
         repeats = len(found.seconds_now)
         more = f" ± {spread:.2f} over {repeats} repeats" if repeats > 1 else ""
+        machine = ", on another machine" if "hardware" in found.environment else ""
         console.print(
-            f"Extraction took {1e3 * found.seconds_now[0]:.0f} ms a frame, {ratio:.2f}{more} times what is recorded "
-            f"({1e3 * found.seconds_before:.0f} ms).", highlight=False, soft_wrap=True,
+            f"Extraction took {1e3 * mean(found.seconds_now):.0f} ms a frame, {ratio:.2f}{more} times what is recorded "
+            f"({1e3 * found.seconds_before:.0f} ms{machine}). From frame to frame that differs by "
+            f"{found.frame_spread:.2f} (standard deviation of {len(found.frame_ratios):,}).", highlight=False,
+            soft_wrap=True,
         )  # fmt: skip

@@ -41,8 +41,39 @@ class Fetched:
     url: str = ""
 
 
-class Index:
-    """The index of one folder, which one process at a time may hold.
+class Known:
+    """What an index tells, for whoever only reads it.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the index; an end without a line break is a line that is, or was, not written to its end.
+    name : str
+        Of its file, for warnings.
+    """
+
+    def __init__(self, content: bytes, name: str) -> None:
+        self._known: dict[str, Fetched] = {}
+        for number, line in enumerate(content.rpartition(b"\n")[0].splitlines(), 1):
+            one = _fetched(line)
+            if one is None:
+                # The frame is not lost: what is on disk without a record is decompressed and written down anew.
+                log.warning("%s: line %d is not understood, and passed over", name, number)
+            else:
+                self._known[one.path] = one
+        self._reruns = {_run_of(path): _rerun_of(path) for path in self._known if path.startswith("das/")}
+
+    def get(self, path: str) -> Fetched | None:
+        """What is known of a file."""
+        return self._known.get(path)
+
+    def rerun(self, run: int) -> int | None:
+        """Rerun in which frames of a run were fetched from DAS before: a run stays of one reduction."""
+        return self._reruns.get(run)
+
+
+class Index(Known):
+    """The index of one folder, to be added to, which one process at a time may hold.
 
     Parameters
     ----------
@@ -61,13 +92,12 @@ class Index:
         self._file = (folder / INDEX).open("a+b")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._known = self._read()
+            super().__init__(self._content(), self._file.name)
         except OSError as error:
             self._file.close()
             if not isinstance(error, BlockingIOError):
                 raise
             raise KiraError(f"Another process is fetching into {folder}; wait for its end, or use another.") from None
-        self._reruns = {_run_of(path): _rerun_of(path) for path in self._known if path.startswith("das/")}
 
     def __enter__(self) -> Self:
         return self
@@ -77,14 +107,6 @@ class Index:
     ) -> None:
         self._file.close()
 
-    def get(self, path: str) -> Fetched | None:
-        """What is known of a file."""
-        return self._known.get(path)
-
-    def rerun(self, run: int) -> int | None:
-        """Rerun in which frames of a run were fetched from DAS before: a run stays of one reduction."""
-        return self._reruns.get(run)
-
     def add(self, one: Fetched) -> None:
         """Write down a file that is in its place; what was known of it before counts no more."""
         line = json.dumps(asdict(one)) + "\n"
@@ -93,21 +115,12 @@ class Index:
             self._file.flush()
             self._known[one.path] = one
 
-    def _read(self) -> dict[str, Fetched]:
+    def _content(self) -> bytes:
         self._file.seek(0)
         content = self._file.read()
-        whole, _, torn = content.rpartition(b"\n")
-        if torn:  # a process was killed while it wrote its last line
+        if torn := content.rpartition(b"\n")[2]:  # a process was killed while it wrote its last line
             self._file.truncate(len(content) - len(torn))
-        known = {}
-        for number, line in enumerate(whole.splitlines(), 1):
-            one = _fetched(line)
-            if one is None:
-                # The frame is not lost: what is on disk without a record is decompressed and written down anew.
-                log.warning("%s: line %d is not understood, and passed over", self._file.name, number)
-            else:
-                known[one.path] = one
-        return known
+        return content
 
 
 def _fetched(line: bytes) -> Fetched | None:

@@ -60,11 +60,16 @@ def crate_metadata(record: Mapping[str, Any], files: Mapping[str, int], workflow
          "size": str(sum(part["size"] for part in batch["parts"].values()))}
         for batch in record["batches"] if batch["published"]
     ]  # fmt: skip
+    results += [
+        {"@id": f"#replaced-{number}", "@type": "CreativeWork", "url": url, "name": "Rows of frames that had changed",
+         "encodingFormat": "application/vnd.apache.parquet"}
+        for number, url in enumerate(sorted({url for batch in record["batches"] for url in batch["replaces"]}))
+    ]  # fmt: skip
     versions = (jobs[0] if jobs else {}).get("versions", {})
     action = {
         "@id": "#run", "@type": "CreateAction", "name": f"DAG run {record['dag_run']}",
         "instrument": {"@id": workflow}, "startTime": began, "endTime": ended,
-        "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+        **_status(record),
         "object": [{"@id": batch["frames"]} for batch in record["batches"]] + _ids(parameters),
         "result": _ids(results),
         "description": "Extraction of all batches of the run; the stages before and after it are in record.json.",
@@ -112,6 +117,20 @@ def crate_metadata(record: Mapping[str, Any], files: Mapping[str, int], workflow
         graph.append(about)
     context = [f"{_CRATE}/context", "https://w3id.org/ro/terms/workflow-run/context"]
     return json.dumps({"@context": context, "@graph": graph}, indent=1).encode()
+
+
+def _status(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the run did what it was for: frames that are bad are told of, and do not fail it."""
+    became = (record["figures"] or {}).get("frames", {})
+    stopped = int(became.get("unfinished", 0)) + int(became.get("not_valid", 0))
+    held = [batch for batch in record["batches"] if not (batch["validation"] or {"ok": True})["ok"]]
+    if not (stopped or held):
+        return {"actionStatus": {"@id": "http://schema.org/CompletedActionStatus"}}
+    why = [str(batch["validation"].get("sentence", f"Batch {batch['batch']} is not valid.")) for batch in held]
+    return {
+        "actionStatus": {"@id": "http://schema.org/FailedActionStatus"},
+        "error": " ".join(why) or f"{stopped} frames stopped on the way.",
+    }
 
 
 def _seconds(when: str) -> str:

@@ -5,6 +5,8 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -19,6 +21,10 @@ _DMI = Path("/sys/class/dmi/id")
 _TELLS_TYPE = {"Amazon EC2"}
 """Makers of virtual machines whose firmware names the type; others tell it over the network alone."""
 _SECONDS = 10
+_RUN = ("kira", "dags", "plugins", "requirements.txt")
+"""What of a checkout is run: a note that somebody left beside it changes no code."""
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""A container's share of memory, of version 2 and 1 of Linux's control groups."""
 _TOLD = re.compile(r"([0-9a-f]{7,64})(\+changes)?", re.ASCII)
 
 
@@ -49,7 +55,8 @@ def code() -> dict[str, Any]:
 def _checkout(root: Path) -> tuple[str, bool | None]:
     """Commit, and whether nothing was changed since then; an image, which has no git, was told when it was built."""
     if commit := _git(root, "rev-parse", "HEAD"):
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+        # A file that git does not know is run as any other.
+        changed = _git(root, "status", "--porcelain", "--", *_RUN)
         return commit, None if changed is None else not changed
     told = _TOLD.fullmatch(os.environ.get("KIRA_COMMIT", ""))
     return (told[1], not told[2]) if told else ("", None)
@@ -72,12 +79,12 @@ def packages() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """What this machine is: processor, cores that may be used, memory, system, and its type where a cloud says so."""
+    """What this machine is: processor, cores and memory that may be used, system, and its type where a cloud tells."""
     return {
         "processor": processor(),
         "architecture": platform.machine(),
         "cores": len(cpus()),
-        "memory_mib": psutil.virtual_memory().total >> 20,
+        "memory_mib": _memory(_LIMITS) >> 20,
         "system": f"{platform.system()} {platform.release()}",
         "instance_type": _instance_type(_DMI),
     }
@@ -98,6 +105,15 @@ def processor() -> str:
         lines = []
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
+
+
+def _memory(limits: Iterable[Path]) -> int:
+    """Bytes that may be used: all of the machine's, or what a container was given of them."""
+    found = psutil.virtual_memory().total
+    for path in limits:
+        with suppress(OSError, ValueError):  # "max" is no limit
+            found = min(found, int(path.read_text("ascii")))
+    return found
 
 
 def _instance_type(dmi: Path) -> str:

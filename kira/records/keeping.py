@@ -19,7 +19,7 @@ def record_folder(archive: str, dag_run: str) -> str:
 
 
 def keep_record(store: Store, archive: str, dag_run: str) -> dict[str, Any]:
-    """Make the record of a run and leave it beside the run's report; one of before gives way to it.
+    """Make the record of a run and leave it beside the run's report; one of before gives way to it once it is whole.
 
     A record is worth a lot, and less than the run: whatever goes wrong is told, and nothing is raised.
 
@@ -39,11 +39,10 @@ def keep_record(store: Store, archive: str, dag_run: str) -> dict[str, Any]:
     folder = record_folder(archive, dag_run)
     aside = f"{folder}-{uuid.uuid4().hex}"
     try:
-        _forget_others(store, folder)
         for path, content in record_files(store, archive, dag_run):
             store.write(f"{aside}/{path}", content)
-        store.delete(folder)
-        store.rename(aside, folder)
+        _put_in_place(store, aside, folder)
+        _forget_others(store, folder)
     except Exception as error:  # the catalogue is published, and the run did what it should
         known = isinstance(error, (KiraError, OSError))
         log.log(
@@ -51,12 +50,24 @@ def keep_record(store: Store, archive: str, dag_run: str) -> dict[str, Any]:
         )
         why = one_line(str(error)) if known else f"{type(error).__name__}: {one_line(str(error))}"
         _forget(store, aside)
-        problem = f"The run's record could not be written: {why.rstrip('.')}. Make it with kira record."
+        problem = f"The run's record could not be written: {why.rstrip('.')}. Make it with kira record --anew."
         log.warning("%s", problem)
         return {"place": "", "problem": problem}
     place = store.uri(folder)
     log.info("The run's record is in %s", place)
     return {"place": place, "problem": ""}
+
+
+def _put_in_place(store: Store, aside: str, folder: str) -> None:
+    before = f"{folder}-{uuid.uuid4().hex}"
+    if store.exists(folder):
+        store.rename(folder, before)
+    try:
+        store.rename(aside, folder)
+    except BaseException:
+        if store.exists(before):
+            store.rename(before, folder)
+        raise
 
 
 def _forget(store: Store, aside: str) -> None:
@@ -67,7 +78,7 @@ def _forget(store: Store, aside: str) -> None:
 
 
 def _forget_others(store: Store, folder: str) -> None:
-    # What a task left that was killed here; a run has one such task at a time.
+    # The record of before, and what a task left that was killed here; a run has one such task at a time.
     parent, _, name = folder.rpartition("/")
     for entry in store.listing(parent):
         if entry.name.startswith(f"{name}-"):

@@ -10,27 +10,31 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from kira.errors import InvalidInput, KiraError, StorageError
+from kira.errors import InvalidInput, KiraError
 from kira.extraction import Profile
-from kira.ledger import Stage
+from kira.ledger import Outcome, Stage
 from kira.records import facts
 from kira.records.crate import METADATA, crate_metadata, workflow_of
 from kira.records.schema import RECORD_SCHEMA, schemas
 from kira.sdss import FrameId
 from kira.sdss.quoting import one_line
 from kira.stages.digests import RowDigests
-from kira.stages.extraction import JOB, OUTCOMES, VALIDATION, Measured, read_outcomes, read_tasks
+from kira.stages.extraction import JOB, MANIFEST, OUTCOMES, VALIDATION, Measured, read_outcomes, read_tasks
 from kira.stages.plan import report_path
+from kira.stages.summary import ATTEMPTS
 from kira.storage import Beside, Entry, Manifest, Store
 
 FORMAT = 1
 RECORD = "record.json"
+_NOT_EXTRACTED = {"", Outcome.STORAGE_FAILED, Outcome.CHECKSUM_MISMATCH}
+"""Of extraction that had not the bytes to measure."""
 _LINES = re.compile(r"batches/[A-Za-z0-9_=+,-][A-Za-z0-9_.=+,-]*\.jsonl", re.ASCII)
 
 
@@ -50,7 +54,7 @@ class FrameLine:
     beside : list of dict
         Files that were measured with: `kind`, `url`, `key`, `sha256`, `plain_sha256`, and `missing`, the reason.
     outcome : str
-        Of extraction; empty where the frame did not come so far.
+        Of extraction; where the frame did not come so far, what it failed of before. Empty where neither is known.
     reason : str
     sources : int
     seconds : float
@@ -59,6 +63,9 @@ class FrameLine:
         Digest of its rows in the catalogue, see `kira.catalog.rows_digest`; empty where it has none.
     part : str
         The catalogue's file that they are in.
+    stage : str
+        The stage that the outcome is of; empty where there is none, and in records of before, which have those of
+        extraction alone.
     """
 
     frame: str
@@ -75,20 +82,30 @@ class FrameLine:
     seconds: float = 0.0
     rows_sha256: str = ""
     part: str = ""
+    stage: str = ""
+
+    @property
+    def extracted(self) -> bool:
+        """Whether extraction had its bytes and said what it found: that can be held against another time."""
+        return self.stage in ("", Stage.EXTRACT) and self.outcome not in _NOT_EXTRACTED
 
     @classmethod
-    def of(cls, entry: Entry, measured: Measured | None, rows: Mapping[str, str]) -> "FrameLine":
-        """From the manifest, and what extraction and the catalogue have."""
+    def of(
+        cls, entry: Entry, measured: Measured | None, rows: Mapping[str, str], problem: Mapping[str, str] | None = None
+    ) -> "FrameLine":
+        """From the manifest, what extraction and the catalogue have, and else what the run's report says of it."""
         beside = [
             {name: getattr(one, name) for name in ("kind", "url", "key", "sha256", "plain_sha256", "missing")}
             for one in entry.beside if one.staged
         ]  # fmt: skip
         known = (str(entry.frame), entry.url, entry.key, entry.size, entry.plain_size, entry.sha256, entry.plain_sha256)
         if measured is None:
-            return cls(*known, beside)
+            if problem is None:
+                return cls(*known, beside)
+            return cls(*known, beside, problem["outcome"], problem["reason"], stage=problem["stage"])
         return cls(
             *known, beside, str(measured.outcome), measured.reason, measured.sources, round(measured.seconds, 6),
-            rows.get(measured.frame, ""), measured.part,
+            rows.get(measured.frame, ""), measured.part, Stage.EXTRACT,
         )  # fmt: skip
 
 
@@ -123,16 +140,22 @@ def record_files(store: Store, archive: str, dag_run: str) -> Iterator[tuple[str
     plan = _json(store, report_path(archive, dag_run, "plan"))
     if plan is None:
         raise InvalidInput(f"DAG run {one_line(dag_run)} has left no plan for archive {archive} on {store.url}.")
+    report = _json(store, report_path(archive, dag_run, "report")) or {}
+    problems = {one["frame"]: one for one in report.get("problems", ())}
+    attempts = _json(store, report_path(archive, dag_run, ATTEMPTS)) or []
     sizes: dict[str, int] = {}
     batches, parameters = [], None
     for uri in plan["batches"]:
         planned = Manifest.load(store, uri)
         parameters = parameters or _json(store, f"{planned.folder}/parameters.json")
-        about, lines = _batch(store, planned)
+        about, lines = _batch(store, planned, problems)
+        about["attempts"] = [one for one in attempts if one["batch"] == planned.batch]
         path = f"batches/{planned.batch}.jsonl"
         content = "".join(json.dumps(asdict(line)) + "\n" for line in lines).encode()
         batches.append(about | {"frames": path, "frames_sha256": hashlib.sha256(content).hexdigest()})
         sizes[path] = len(content)
+        for line in lines:
+            problems.pop(line.frame, None)
         yield path, content
     record = {
         "$schema": RECORD_SCHEMA,
@@ -146,6 +169,9 @@ def record_files(store: Store, archive: str, dag_run: str) -> Iterator[tuple[str
         "request": _json(store, report_path(archive, dag_run, "request")),
         "figures": _json(store, report_path(archive, dag_run, "figures")),
         "batches": batches,
+        "not_planned": [
+            {name: one[name] for name in ("frame", "stage", "outcome", "reason")} for one in problems.values()
+        ],
         "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
         "recorded_by": {"code": facts.code(), "packages": facts.packages(), "machine": facts.machine()},
     }
@@ -156,12 +182,9 @@ def record_files(store: Store, archive: str, dag_run: str) -> Iterator[tuple[str
     yield METADATA, crate_metadata(record, sizes, workflow)
 
 
-def _batch(store: Store, planned: Manifest) -> tuple[dict[str, Any], list[FrameLine]]:
-    staged = planned
-    with suppress(StorageError):
-        path = planned.after(Stage.STAGE, ()).path
-        staged = Manifest.load(store, store.uri(path)) if store.exists(path) else planned
-    known = {entry.frame: entry for entry in staged.entries}
+def _batch(
+    store: Store, planned: Manifest, problems: Mapping[str, Mapping[str, str]]
+) -> tuple[dict[str, Any], list[FrameLine]]:
     published = store.exists(f"{planned.published}/{OUTCOMES}")
     folder = planned.published if published else planned.extracted
     measured = {one.frame: one for one in read_outcomes(store, folder)} if store.exists(f"{folder}/{OUTCOMES}") else {}
@@ -169,8 +192,9 @@ def _batch(store: Store, planned: Manifest) -> tuple[dict[str, Any], list[FrameL
     names = sorted({one.part for one in measured.values() if one.part})
     if digests is None or not set(names) <= digests.parts.keys():
         digests = RowDigests.read(store, folder, names)
+    known = _known(store, planned, folder)
     lines = [
-        FrameLine.of(known.get(entry.frame, entry), measured.get(str(entry.frame)), digests.frames)
+        FrameLine.of(known[entry.frame], measured.get(str(entry.frame)), digests.frames, problems.get(str(entry.frame)))
         for entry in planned.entries
     ]
     holders = {entry.replaces for entry in planned.entries if entry.replaces}
@@ -186,6 +210,17 @@ def _batch(store: Store, planned: Manifest) -> tuple[dict[str, Any], list[FrameL
     return about, lines
 
 
+def _known(store: Store, planned: Manifest, folder: str) -> dict[FrameId, Entry]:
+    """What is known of each frame: what was measured, or else what the last stage that it came through had."""
+    known = {entry.frame: entry for entry in planned.entries}
+    for path in (
+        planned.after(Stage.MIRROR, ()).path, planned.after(Stage.STAGE, ()).path, f"{folder}/{MANIFEST}"
+    ):  # fmt: skip
+        if store.exists(path):
+            known |= {entry.frame: entry for entry in Manifest.load(store, store.uri(path)).entries}
+    return known
+
+
 def _json(store: Store, path: str) -> Any:
     if not store.exists(path):
         return None
@@ -193,13 +228,17 @@ def _json(store: Store, path: str) -> Any:
 
 
 def write_record(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write a record's files below a new folder; InvalidInput if it is there."""
+    """Write a record's files below a new folder, all of them or none; InvalidInput if it is there."""
     if folder.exists():
         raise InvalidInput(f"{folder} is there already: a record is written to a new folder.")
-    for path, content in files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as made:
+        aside = Path(made) / folder.name
+        for path, content in files.items():
+            target = aside / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        aside.rename(folder)
 
 
 @dataclass(frozen=True)
@@ -210,12 +249,17 @@ class Record:
     ----------
     about : dict
         `record.json`.
-    frames : tuple of FrameLine
-        Of all batches.
+    batches : tuple of tuple of FrameLine
+        The frames of each.
     """
 
     about: dict[str, Any]
-    frames: tuple[FrameLine, ...]
+    batches: tuple[tuple[FrameLine, ...], ...]
+
+    @property
+    def frames(self) -> tuple[FrameLine, ...]:
+        """Of all batches."""
+        return tuple(chain.from_iterable(self.batches))
 
     @property
     def profile(self) -> Profile:
@@ -248,9 +292,8 @@ class Record:
             about = json.loads(read(RECORD))
             if about["kira_record"] != FORMAT:
                 raise InvalidInput(f"{name} is a record of version {about['kira_record']}, and this reads {FORMAT}.")
-            frames = [line for batch in about["batches"] for line in _lines(read, name, batch)]
-            record = cls(about, tuple(frames))
-            if frames:  # a run that found nothing to do has no parameters either
+            record = cls(about, tuple(tuple(_lines(read, name, batch)) for batch in about["batches"]))
+            if record.frames:  # a run that found nothing to do has no parameters either
                 _ = record.profile
         except InvalidInput:
             raise

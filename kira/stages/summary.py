@@ -4,6 +4,7 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from kira.errors import KiraError, StorageError
@@ -16,6 +17,8 @@ from kira.storage import Manifest, catalogue_folder
 log = logging.getLogger(__name__)
 
 
+ATTEMPTS = "attempts"
+"""Name of the file beside a report that tells of every attempt of a stage on a batch."""
 MOST_PROBLEMS = 10_000
 """So many frames that are not published are listed in a report; all of them are in the ledger."""
 
@@ -79,6 +82,7 @@ def summarize(
     # A page compares a run with many earlier ones: without the lists that may have thousands of frames.
     brief = {name: value for name, value in report.items() if name not in ("problems", "stuck", "validation", "runs")}
     services.store.write(report_path(services.archive.name, dag_run, "figures"), json.dumps(brief).encode())
+    _write_attempts(services, dag_run)
     log.info("%s", json.dumps({name: report[name] for name in ("plan", "frames", "sources", "checks")}, indent=1))
     tell(report)
     if keep:
@@ -92,6 +96,20 @@ def summarize(
 def _write(services: Services, report: dict[str, Any]) -> None:
     path = report_path(services.archive.name, report["dag_run"], "report")
     services.store.write(path, json.dumps(report, indent=1).encode())
+
+
+def _write_attempts(services: Services, dag_run: str) -> None:
+    """For the run's record, which is made from files alone; a report of thousands of batches is long enough."""
+    rows = [
+        {"batch": one.batch, "stage": one.stage, "attempt": one.attempt, "began": _time(one.began),
+         "ended": _time(one.ended), "frames": one.frames, "bytes": one.size, "error": one.error}
+        for one in services.ledger.attempts(dag_run)
+    ]  # fmt: skip
+    services.store.write(report_path(services.archive.name, dag_run, ATTEMPTS), json.dumps(rows).encode())
+
+
+def _time(when: datetime | None) -> str | None:
+    return when.replace(tzinfo=when.tzinfo or UTC).isoformat() if when else None
 
 
 def _fail_unless_whole(services: Services, report: dict[str, Any], plan: dict[str, Any]) -> None:

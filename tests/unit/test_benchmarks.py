@@ -3,6 +3,7 @@
 No time is asserted: that is what the benchmarks themselves are for.
 """
 
+import fcntl
 import json
 import shutil
 import sys
@@ -17,14 +18,26 @@ from benchmarks import agreement, document, report
 from benchmarks import run as runner
 from benchmarks.agreement import Catalogue, Disagreement, Limits, compare
 from benchmarks.contenders import Run, contenders
-from benchmarks.frames import CROWDED, DR12, Frames, Original, identity, need_room
+from benchmarks.frames import (
+    CROWDED,
+    CROWDED_IS_SYNTHETIC,
+    DR12,
+    Frames,
+    Original,
+    fetched_frames,
+    identity,
+    is_synthetic,
+    need_room,
+)
 from benchmarks.local import OneCore
 from benchmarks.memory import Peak
+from benchmarks.scaling import Scaling
 from benchmarks.scenario import Bars, Lines, Result, Scenario, Setting, Sizes, Table, Verdict
 from benchmarks.timing import Spread, alternate, order
 from benchmarks.work import Kira
 from kira.datasets import open_data_set
 from kira.datasets.fetch import fetch
+from kira.datasets.index import INDEX
 from kira.errors import InvalidInput
 from kira.extraction import Parameters, SurveyProfile
 from kira.frames import unpack
@@ -89,6 +102,9 @@ def test_sizes_follow_from_one_number() -> None:
     assert Sizes(500).growth == (50, 500, 5000)
     assert Sizes(500).tail == (200, 2)
     assert max(Sizes(8).growth) == 80
+    assert [Sizes(frames).scaling for frames in (1, 10, 50, 100, 500)] == [
+        (10, 20), (10, 20), (10, 50), (20, 100), (100, 500)
+    ]  # fmt: skip
 
 
 def test_memory_of_a_child(tmp_path: Path) -> None:
@@ -142,6 +158,25 @@ def test_synthetic_frames_are_said_to_be(frames: Frames) -> None:
     assert frames.describe().startswith("SYNTHETIC")
     assert "SDSS" not in frames.describe()
     assert Frames.from_originals(frames.ordinary, frames.folder).synthetic
+
+
+def test_a_rendered_crowded_frame_is_said_to_be_one(
+    frames: Frames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beside real frames; and whatever its name is, it is known as the crowded one."""
+    monkeypatch.setattr("benchmarks.frames._CROWDED_STARS", 2_000.0)
+    monkeypatch.setattr("benchmarks.scaling.servers", lambda *_: pytest.fail("no further"))
+    (one,) = frames.chosen(DR12)
+    real = [replace(one, frame=replace(one.frame, run=94))]
+    for originals, notes in ((real, [CROWDED_IS_SYNTHETIC]), ([*real, replace(one, frame=CROWDED)], [])):
+        some = Frames.from_originals(originals, tmp_path / str(len(originals)), copies=2)
+        made = some.make(3, DR12, crowded=1)
+        assert [file.crowded for file in made] == [False, False, False, True]
+        assert bool(notes) is ("SYNTHETIC" in some.describe()) is is_synthetic(made[-1].frame)
+        result = Scaling().begin()
+        with pytest.raises(pytest.fail.Exception):
+            Scaling().run(Setting(some, tmp_path, Sizes(1)), result)
+        assert result.notes == notes
 
 
 def test_a_full_disk_is_said_before_it_is_full(tmp_path: Path) -> None:
@@ -362,6 +397,21 @@ def test_a_data_set_is_exactly_its_frames(fetched: Path, shared_sdss: Path, tmp_
     assert unpack(path.read_bytes(), path.name) == made[0].path.read_bytes()
 
 
+def test_a_data_set_is_only_read(fetched: Path) -> None:
+    """Also while it is fetched into, and from a folder in which nobody may write."""
+    index = fetched / INDEX
+    for one in (index, fetched):
+        one.chmod(0o555)
+    with index.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert len(fetched_frames(open_data_set("tiny"), fetched)) == 4
+    fetched.chmod(0o755)
+    index.chmod(0o644)
+    index.write_bytes(content := index.read_bytes() + b'{"path": "das/')
+    assert len(fetched_frames(open_data_set("tiny"), fetched)) == 4
+    assert index.read_bytes() == content, "the line that another process is about to write"
+
+
 def test_a_data_set_that_is_not_there_is_a_sentence(
     fetched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,6 +432,18 @@ def test_a_data_set_that_is_not_there_is_a_sentence(
     assert runner.main([*words, "--archive", str(fetched)]) == 2
     assert runner.main(["--data-set", "none", "--work", str(tmp_path)]) == 2
     assert "There is no data set none" in capsys.readouterr().err
+
+
+def test_what_only_root_can_measure_is_left_out(
+    frames: Frames, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.hosts.why_not", lambda: "Hosts are for root.")
+    names = list(runner.scenarios())
+    assert runner._that_can_be(names, frames, asked_for=False) == [name for name in names if name != "locality"]
+    assert capsys.readouterr().out == "Hosts are for root. The scenario locality is left out.\n"
+    assert runner._that_can_be(["locality"], frames, asked_for=True) == ["locality"], "it says itself why it cannot be"
+    monkeypatch.setattr("benchmarks.hosts.why_not", lambda: "")
+    assert runner._that_can_be(names, frames, asked_for=False) == names
 
 
 def test_what_a_data_set_is_no_measure_of_is_left_out(

@@ -247,7 +247,8 @@ def test_only_what_is_named_goes_into_the_image() -> None:
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     allowed = {rule[1:] for rule in rules if rule.startswith("!")}
-    assert {"kira", "dags", "plugins", "scripts/healthy", "requirements.txt"} <= allowed
+    assert {"kira", "dags", "plugins", "datasets", "scripts/healthy", "requirements.txt"} <= allowed
+    assert "\nCOPY . ./\n" in DOCKERFILE, "all of it goes beside the package, where it looks for the data sets' lists"
     assert not [path for path in allowed if path.startswith(".")]
 
 

@@ -1,5 +1,6 @@
 """The published data sets: their lists, and how they are fetched, resumed and proven."""
 
+import bz2
 import gzip
 import hashlib
 import json
@@ -20,6 +21,7 @@ from kira.datasets.index import INDEX, Index
 from kira.errors import InvalidInput, KiraError, NotInArchive
 from kira.sdss import FrameId, Release
 from kira.sdss.archive import Archive, ArchiveClient
+from kira.sdss.beside import Kind, path_beside
 
 COUNTS = {"tiny": 4, "small": 2_310, "medium": 11_150, "large": 176_938}
 DR7, DR12 = Release(7), Release(12)
@@ -38,6 +40,16 @@ def frames_of(data_set: DataSet, rerun: int = 40) -> list[FrameId]:
 
 def path_of(frame: FrameId) -> str:
     return f"{frame.release.service}/{frame.archive_path}"
+
+
+def beside_of(frame: FrameId, *kinds: Kind) -> list[str]:
+    """Paths of what lies beside a frame to DR7, under its server's URL."""
+    paths = (path_beside(frame, kind) for kind in kinds or (Kind.TSFIELD, Kind.PSFIELD, Kind.FPM))
+    return [f"/{frame.release.service}/{path}" for path in paths]
+
+
+def plain_bytes(text: str) -> bytes:
+    return gzip.decompress(frame_bytes(text))
 
 
 def index_page(*names: str) -> bytes:
@@ -190,9 +202,11 @@ def client(rude: RudeServer) -> Iterator[ArchiveClient]:
 
 @pytest.fixture
 def served(rude: RudeServer) -> RudeServer:
-    """A rude server that has the frames of both data sets, and listens."""
+    """A rude server that has the frames of both data sets with what lies beside them, and listens."""
     for frame in frames_of(PAIR) + frames_of(NEWEST, 41):
         rude.on(f"/{path_of(frame)}", file(frame_bytes(str(frame)), ETag='"1"'))
+        for path in beside_of(frame):
+            rude.on(path, file(plain_bytes(path)))
     rude.on("/das/imaging/745/", answer(body=index_page("../", "40/", "41/", "157/")))
     for rerun in (40, 41):
         rude.on(f"/das/imaging/745/{rerun}/corr/", answer(body=index_page("../", "2/")))
@@ -221,9 +235,10 @@ class TestFetch:
         assert result.counts == {State.FETCHED: 4}
         for frame in frames_of(PAIR):
             assert (tmp_path / path_of(frame)).read_bytes() == frame_bytes(str(frame))
-        assert result.bytes == result.new_bytes == sum(len(frame_bytes(str(one))) for one in frames_of(PAIR))
-        assert result.plain_bytes == 4 * 5760
-        assert result.sentence == "4 of 4 frames are there and whole."
+        packed = sum(len(frame_bytes(str(one))) for one in frames_of(PAIR))
+        assert result.bytes == result.new_bytes == packed + 8 * 5760
+        assert result.plain_bytes == 12 * 5760
+        assert result.sentence == "4 of 4 frames are there and whole. So are 8 of 8 files beside them."
 
     def test_again_asks_for_nothing(self, served: RudeServer, client: ArchiveClient, tmp_path: Path) -> None:
         run(client, tmp_path)
@@ -248,13 +263,15 @@ class TestFetch:
         run(client, tmp_path)
         index = tmp_path / INDEX
         lines = index.read_bytes().splitlines(keepends=True)
-        index.write_bytes(b"".join(lines[:2]) + lines[2][:30])
+        index.write_bytes(b"".join(lines[:6]) + lines[6][:30])  # two frames, and the four files beside them
         served.seen.clear()
-        assert run(client, tmp_path).counts == {State.PROVEN: 2, State.FOUND: 2}
+        again = run(client, tmp_path)
+        assert again.counts == {State.PROVEN: 2, State.FOUND: 2}
+        assert again.beside == {State.PROVEN: 4, State.FOUND: 4}
         assert asked(served) == []
-        assert [json.loads(line)["path"] for line in index.read_text().splitlines()] == [
-            path_of(one) for one in frames_of(PAIR)
-        ]
+        paths = [json.loads(line)["path"] for line in index.read_text().splitlines()]
+        assert [path for path in paths if "fpC" in path] == [path_of(one) for one in frames_of(PAIR)]
+        assert len(paths) == len(set(paths)) == 12
         assert run(client, tmp_path).counts == {State.PROVEN: 4}
 
     def test_cut_connection_is_taken_up(self, served: RudeServer, client: ArchiveClient, tmp_path: Path) -> None:
@@ -308,7 +325,7 @@ class TestFetch:
         ]  # fmt: skip
         assert result.sentence == (
             "1 of 4 frames are there and whole; 1 not in the archive; 1 damaged in the archive; "
-            "1 the archive did not answer."
+            "1 the archive did not answer. So are 3 of 3 files beside them."
         )
         told = [json.loads(line) for line in problems_file(PAIR, tmp_path).read_text().splitlines()]
         assert [line["frame"] for line in told] == [str(missing), str(corrupt), str(torn)]
@@ -346,6 +363,123 @@ class TestFetch:
         served.on(f"/das/{frames_of(PAIR)[0].folder}/", answer(403))
         assert run(client, tmp_path).good
 
+    def test_checksums_that_could_not_be_asked_for_once(
+        self, served: RudeServer, client: ArchiveClient, tmp_path: Path
+    ) -> None:
+        first, *_, last = frames_of(PAIR)
+        page = answer(body=index_page("../", "all.sha1sum", first.file_name, last.file_name))
+        served.on(f"/das/{first.folder}/", *[answer(503)] * 3, page)  # three tries
+        text = f"{'1' * 40}  {first.file_name}\n{'0' * 40}  {last.file_name}\n"
+        served.on(f"/das/{first.folder}/all.sha1sum", answer(body=text.encode()))
+        result = run(client, tmp_path)
+        assert [(one.frame, one.state) for one in result.bad] == [(str(last), State.CORRUPT)]
+
+    def test_checksums_that_never_come_are_asked_for_ten_times(
+        self, rude: RudeServer, client: ArchiveClient, tmp_path: Path
+    ) -> None:
+        many = DataSet("many", DR7, (Stretch(4192, 40, 4, 1, 40, ("r",)),))
+        for frame in frames_of(many):
+            rude.on(f"/{path_of(frame)}", file(frame_bytes(str(frame))))
+        folder = f"/das/{frames_of(many)[0].folder}/"
+        rude.on(folder, answer(503))
+        assert run(client, tmp_path, many, threads=2).good
+        assert rude.paths.count(folder) == 30
+
+
+class TestBeside:
+    """What extraction takes beside a frame: without it a catalogue is another one."""
+
+    def test_comes_with_the_frames(self, served: RudeServer, client: ArchiveClient, tmp_path: Path) -> None:
+        result = run(client, tmp_path, threads=4)
+        assert (result.good, result.beside) == (True, {State.FETCHED: 8})
+        paths = sorted({path for frame in frames_of(PAIR) for path in beside_of(frame)})
+        for path in paths:
+            assert (tmp_path / path[1:]).read_bytes() == plain_bytes(path)
+        # A field's files are asked for once, though two frames want them.
+        assert sorted(path for path in served.paths if "/corr/" not in path) == paths
+        served.seen.clear()
+        again = run(client, tmp_path, threads=4)
+        assert (again.beside, again.new_bytes, served.seen) == ({State.PROVEN: 8}, 0, [])
+
+    @pytest.mark.usefixtures("served")
+    def test_a_folder_that_has_frames_alone(self, client: ArchiveClient, tmp_path: Path) -> None:
+        alone = fetch(PAIR, client, tmp_path, threads=1, kinds=())
+        assert (alone.good, alone.beside) == (True, {})
+        assert alone.sentence == "4 of 4 frames are there and whole."
+        result = run(client, tmp_path)
+        assert (result.counts, result.beside) == ({State.PROVEN: 4}, {State.FETCHED: 8})
+
+    def test_what_is_missing_is_told_and_no_failure(
+        self, served: RudeServer, client: ArchiveClient, tmp_path: Path
+    ) -> None:
+        first = frames_of(PAIR)[0]
+        tsfield, mask = beside_of(first, Kind.TSFIELD, Kind.FPM)
+        served.on(tsfield, answer(404))
+        served.on(mask, file(b"no FITS"))
+        result = run(client, tmp_path)
+        assert result.good
+        assert result.counts == {State.FETCHED: 4}
+        assert result.beside == {State.FETCHED: 6, State.MISSING: 1, State.CORRUPT: 1}
+        assert result.sentence.endswith(
+            "So are 6 of 8 files beside them; 1 not in the archive; 1 damaged in the archive."
+        )
+        told = [json.loads(line) for line in problems_file(PAIR, tmp_path).read_text().splitlines()]
+        assert [(line["frame"], line["file"], line["state"]) for line in told] == [
+            (str(first), tsfield.rpartition("/")[2], State.MISSING),
+            (str(first), mask.rpartition("/")[2], State.CORRUPT),
+        ]
+        assert all(line["reason"] for line in told)
+        assert not (tmp_path / mask[1:]).exists()
+
+    def test_what_may_come_later_is_no_end(self, served: RudeServer, client: ArchiveClient, tmp_path: Path) -> None:
+        (path,) = beside_of(frames_of(PAIR)[0], Kind.PSFIELD)
+        served.on(path, *[answer(503)] * 3, file(b"half"), file(b"other half"), file(plain_bytes(path)))
+        for _ in range(2):
+            result = run(client, tmp_path)
+            assert not result.good
+            assert (result.bad, result.beside[State.UNAVAILABLE]) == ([], 1)
+        assert "came damaged in two ways" in result.bad_beside[0].reason
+        assert run(client, tmp_path).good
+        assert not problems_file(PAIR, tmp_path).exists()
+
+    @pytest.mark.usefixtures("served")
+    @pytest.mark.parametrize("recorded", [True, False])
+    def test_damaged_on_disk(self, client: ArchiveClient, tmp_path: Path, recorded: bool) -> None:
+        run(client, tmp_path)
+        path = tmp_path / beside_of(frames_of(PAIR)[0], Kind.FPM)[0][1:]
+        content = path.read_bytes()
+        path.write_bytes(content[:-1])
+        if not recorded:
+            (tmp_path / INDEX).unlink()
+        result = run(client, tmp_path)
+        assert result.beside == {State.REPLACED: 1, State.PROVEN if recorded else State.FOUND: 7}
+        assert path.read_bytes() == content
+
+    def test_archive_that_never_answers_for_it_is_asked_for_frames_alone(
+        self, rude: RudeServer, client: ArchiveClient, tmp_path: Path
+    ) -> None:
+        many = DataSet("many", DR7, (Stretch(4192, 40, 4, 1, 40, ("r",)),))
+        for frame in frames_of(many):
+            rude.on(f"/{path_of(frame)}", file(frame_bytes(str(frame))))
+            for path in beside_of(frame):
+                rude.on(path, answer(503))
+        result = run(client, tmp_path, many)
+        assert result.counts == {State.FETCHED: 40}
+        assert not result.good
+        # The tenth is known after the fourth frame, whose last two are asked for as well.
+        assert result.beside == {State.UNAVAILABLE: 12, State.NOT_TRIED: 108}
+
+    def test_later_releases(self, rude: RudeServer, client: ArchiveClient, tmp_path: Path) -> None:
+        one = DataSet("one", DR12, (Stretch(94, 301, 1, 12, 12, ("r",)),))
+        (frame,) = frames_of(one, 301)
+        rude.on(f"/{path_of(frame)}", file(bz2.compress(plain_bytes("x"))))
+        psfield, mask = beside_of(frame, Kind.PSFIELD, Kind.FPM)
+        rude.on(psfield, file(plain_bytes("psField")))
+        rude.on(mask, file(frame_bytes("fpM")))
+        result = run(client, tmp_path, one)
+        assert (result.good, result.beside) == (True, {State.FETCHED: 2})
+        assert (tmp_path / mask[1:]).read_bytes() == frame_bytes("fpM")
+
 
 class TestNewestRerun:
     @pytest.mark.usefixtures("served")
@@ -366,6 +500,21 @@ class TestNewestRerun:
         served.seen.clear()
         assert run(client, tmp_path, NEWEST).counts == {State.PROVEN: 2}
         assert served.seen == []
+
+    def test_one_question_without_an_answer_costs_one_frame(
+        self, served: RudeServer, client: ArchiveClient, tmp_path: Path
+    ) -> None:
+        many = DataSet("many", DR7, (Stretch(745, None, 2, 11, 40, ("r",)),))
+        for frame in frames_of(many, 41):
+            served.on(f"/{path_of(frame)}", file(frame_bytes(str(frame))))
+        served.on("/das/imaging/745/", *[answer(503)] * 3, *served.script["/das/imaging/745/"])
+        assert run(client, tmp_path, many).counts == {State.UNAVAILABLE: 1, State.FETCHED: 29}
+
+    def test_ten_questions_without_an_answer(self, rude: RudeServer, client: ArchiveClient, tmp_path: Path) -> None:
+        many = DataSet("many", DR7, (Stretch(745, None, 2, 11, 40, ("r",)),))
+        rude.on("/das/imaging/745/", answer(503))
+        assert run(client, tmp_path, many).counts == {State.UNAVAILABLE: 10, State.NOT_TRIED: 20}
+        assert rude.paths == ["/das/imaging/745/"] * 30
 
     @pytest.mark.usefixtures("rude")
     def test_no_such_run(self, client: ArchiveClient, tmp_path: Path) -> None:
@@ -462,7 +611,15 @@ class TestCommand:
         for name in open_data_set("tiny").names():
             path = path_of(FrameId.parse(name))
             assert (tmp_path / "home" / "datasets" / "tiny" / path).read_bytes() == (shared_sdss / path).read_bytes()
-        assert "4 there already, by SHA-256" in kira("fetch", "tiny", "--archive", url)[1]
+            # All that extraction is given beside the frame, so that measured from here it is the same catalogue.
+            for beside in beside_of(FrameId.parse(name)):
+                copy = tmp_path / "home" / "datasets" / "tiny" / beside[1:]
+                assert copy.read_bytes() == (shared_sdss / beside[1:]).read_bytes()
+        assert "So are 6 of 6 files beside them." in out
+        again = kira("fetch", "tiny", "--archive", url)[1]
+        assert "4 there already, by SHA-256; beside them: 6 there already, by SHA-256" in again
+        alone = ("fetch", "tiny", "--archive", url, "--profile", "kira", "--to", str(tmp_path / "alone"))
+        assert "beside them" not in kira(*alone)[1]
 
     def test_what_is_not_there_is_named(
         self,

@@ -126,7 +126,12 @@ def test_its_runs_have_records_too(left: Left, tmp_path: Path) -> None:
     record = Record.read(tmp_path / "record")
     good = {one.frame for one in record.frames if len(one.rows_sha256) == len(one.sha256 or "") == 64}
     assert good == set(PUBLISHED)
-    assert [one.frame for one in record.frames if not one.outcome] == [DAMAGED]
+    assert [(one.frame, one.stage, one.outcome) for one in record.frames if one.stage != "extract"] == [
+        (DAMAGED, "mirror", "corrupt_upstream")
+    ]
+    missing = record.about["not_planned"]
+    assert {(one["stage"], one["outcome"]) for one in missing} == {("plan", "not_in_archive")}
+    assert len(missing) == left.expected["frames"]["not_in_archive"]
     assert record.profile == Parameters(engine="sep")
     Draft202012Validator(json.loads(schemas()[RECORD_SCHEMA])).validate(record.about)
     for line in record.frames:

@@ -220,13 +220,29 @@ class Odd(PosixStore):
     """A store with a bug."""
 
     def rename(self, source: str, target: str, *, overwrite: bool = False) -> None:
-        if not overwrite:
+        # The first puts the record of before aside, the second the new one in its place, the third that of before.
+        self.renamed = getattr(self, "renamed", 0) + (not overwrite)
+        if self.renamed == 2 and not overwrite:
             raise RuntimeError("what is this")
         super().rename(source, target, overwrite=overwrite)
 
 
+class Forgetful(PosixStore):
+    """A store that does not have what the stage stage left, for once."""
+
+    def read(self, path: str) -> bytes:
+        if path.endswith("/stage.jsonl"):
+            raise StorageError(f"{self.uri(path)} could not be read: no DataNode has it.")
+        return super().read(path)
+
+
 @pytest.mark.parametrize(
-    ("kind", "why"), [(Refusing, "no space left on device. Make it with"), (Odd, "RuntimeError: what is this. Make")]
+    ("kind", "why"),
+    [
+        (Forgetful, "no DataNode has it. Make it with kira record --anew."),
+        (Refusing, "no space left on device. Make it with"),
+        (Odd, "RuntimeError: what is this. Make"),
+    ],
 )
 def test_a_record_that_cannot_be_written_fails_no_run(
     whole: Run, tmp_path: Path, kind: type[PosixStore], why: str
@@ -239,7 +255,8 @@ def test_a_record_that_cannot_be_written_fails_no_run(
     assert found["frames"] == whole.report["frames"]
     assert json.loads(store.read(report_path(ARCHIVE.name, RUN, "report")))["record"] == found["record"]
     beside = {entry.name for entry in store.listing(whole.folder.rpartition("/")[0])}
-    assert beside - {"record"} == {"plan.json", "report.json", "figures.json"}, "nothing is left aside"
+    assert beside == {"plan.json", "report.json", "figures.json", "attempts.json", "record"}, "nothing is left aside"
+    assert kept_record(store, whole.folder) == kept_record(whole.store, whole.folder), "that of before is kept"
 
 
 def test_a_record_of_a_killed_task_gives_way(whole: Run, tmp_path: Path) -> None:
@@ -278,7 +295,18 @@ def test_what_was_kept_is_written_and_made_again_by_the_run_s_name(
     assert Kept.read(tmp_path / "kept").about == kept_record(whole.store, whole.folder).about
     done = run(app, ["record", RUN, "-o", str(tmp_path / "anew"), "--stage", store.url, "--anew"])
     assert "made from what the run left" in done.output
-    assert {one.outcome for one in Kept.read(tmp_path / "anew").frames} == {""}
+    made = Kept.read(tmp_path / "anew")
+    assert {(one.frame, one.stage, one.outcome) for one in made.frames} == {
+        (BROKEN, "extract", "bad_frame"), (R, "", ""), (U, "", "")
+    }  # fmt: skip
+    done = run(app, ["record", RUN, "--stage", store.url])
+    assert "kira record RUN --out FOLDER" in str(done.exception)
+    done = run(app, ["record", RUN, "--stage", store.url, "--anew"])
+    assert done.exit_code == 0, done.output
+    assert kept_record(store, whole.folder).batches == made.batches
+    store.delete(whole.folder)
+    for path, content in make_record(whole.store, ARCHIVE.name, RUN).items():
+        store.write(f"{whole.folder}/{path}", content)
     for place, more in ((RUN, ["--stage", store.url]), (store.uri(whole.folder), [])):
         done = run(app, ["reproduce", place, "--archive", str(shared_sdss), "--frames", "1", "--json", *more])
         # The first frame is the one that is none: SDSS's own file of that name is another.
@@ -358,12 +386,13 @@ def test_a_damaged_record_is_not_of_the_published_form(whole: Run, damage: Calla
 @pytest.mark.parametrize(
     "change",
     [{"frame": "dr7-40-4192-4-0300-r"}, {"sha256": "f" * 63}, {"sha256": None}, {"rows_sha256": ""}, {"sources": -1},
-     {"sources": 0}, {"part": ""}, {"seconds": "1"}, {"more": 1}, {"beside": None}, {"beside": [{"kind": "psField"}]}],
+     {"sources": 0}, {"part": ""}, {"seconds": "1"}, {"more": 1}, {"beside": None}, {"beside": [{"kind": "psField"}]},
+     {"stage": "lunch"}],
 )  # fmt: skip
 def test_a_damaged_line_is_not_of_the_published_form(whole: Run, change: dict[str, Any]) -> None:
     line = vars(kept_record(whole.store, whole.folder).frames[1])
     with pytest.raises(ValidationError):
         Draft202012Validator(json.loads(schemas()[FRAME_SCHEMA])).validate(line | change)
-    for name in line:
+    for name in line.keys() - {"stage"}:  # which records of before do not have
         with pytest.raises(ValidationError):
             Draft202012Validator(json.loads(schemas()[FRAME_SCHEMA])).validate({n: line[n] for n in line if n != name})

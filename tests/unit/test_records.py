@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 from real_frames import FPC, extraction, frame, full_frame
@@ -101,6 +102,13 @@ def test_facts_of_this_machine_are_plain_values() -> None:
     assert len(told["code"]["sources"]) == len(told["code"]["lock"]) == 64
 
 
+@pytest.mark.parametrize(("limit", "found"), [("67108864\n", 1 << 26), ("max\n", None), (None, None)])
+def test_memory_is_what_a_container_was_given(tmp_path: Path, limit: str | None, found: int | None) -> None:
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(limit)
+    assert facts._memory([tmp_path / "memory.max"]) == (found or psutil.virtual_memory().total)
+
+
 def test_code_is_known_by_its_files(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for path, text in ((tmp_path / "a/x.py", "1"), (tmp_path / "a/y.py", "2")):
@@ -126,6 +134,11 @@ def test_a_checkout_is_clean_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (len(facts.code()["commit"]), facts.code()["clean"]) == (40, True)
     (package / "x.py").write_text("2")
     assert facts.code()["clean"] is False
+    (package / "x.py").write_text("1")
+    (tmp_path / "notes").write_text("what is not run is not the code")
+    assert facts.code()["clean"] is True
+    (package / "new.py").write_text("3")
+    assert facts.code()["clean"] is False, "a file that git does not know is run as any other"
     (tmp_path / ".git" / "index").write_bytes(b"no index")
     assert facts.code()["clean"] is None, "what git cannot tell is not clean"
 

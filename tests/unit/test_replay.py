@@ -7,7 +7,6 @@ import pytest
 
 from benchmarks.cluster import SparkRun
 from benchmarks.contenders import Run
-from benchmarks.frames import CROWDED
 from benchmarks.replay import Costs, Frame, Job, Shape, in_batches, predict, replay, whole
 from benchmarks.scaling import costs_of
 from kira.sdss import FrameId
@@ -16,6 +15,8 @@ from kira.stages.packing import pack
 from kira.storage import Entry
 
 COSTS = Costs((0.1,), 1.0, 0.0, 0.0, 0.0, 0.0, 10.0, 1.0, 0.001, 2.5)
+SLOW = "dr12-301-009002-3-0011-r"
+"""The crowded frame: one that was rendered, which has another name than M2's."""
 FRAMES = [FrameId.parse(f"dr12-301-000094-1-{field:04}-r") for field in range(11, 1011)]
 
 
@@ -75,6 +76,16 @@ def test_a_frame_from_afar_takes_its_time_on_a_shared_link() -> None:
     assert by_host.makespan < 0.7 * anywhere.makespan
 
 
+@pytest.mark.parametrize("by_host", [True, False])
+def test_all_clusters_have_the_same_work(by_host: bool) -> None:
+    costs = replace(COSTS, frames=(0.1, 0.2, 0.4))
+    work = []
+    for cores in (1, 2, 8, 16, 64, 512):
+        done = predict(FRAMES, Shape(cores, mbit=float("inf"), by_host=by_host), costs, crowded=0.01)
+        work.append(done.makespan * done.busy * cores)
+    assert work == pytest.approx([work[0]] * len(work))
+
+
 def test_each_batch_has_its_start() -> None:
     shape = Shape(1, mbit=float("inf"))
     one = whole(COSTS, 250, 25.0)
@@ -85,13 +96,13 @@ def test_each_batch_has_its_start() -> None:
 
 
 def job_of(numbers: list[int], start: float = 8.0, each_after: float = 0.01) -> SparkRun:
-    """A job on one core, as if it had been run: a frame takes 0.2 s, M2's 2 s, a task 0.05 s and 0.01 s a frame."""
+    """A job on one core, made up: a frame takes 0.2 s, the crowded one 2 s, a task 0.05 s and 0.01 s a frame."""
     at, tasks, outcomes = 1000.0, [], []
     for number, count in enumerate(numbers):
         began = at
         for frame in range(count):
             crowded = number == frame == 0
-            name = str(CROWDED) if crowded else f"dr12-301-000094-{number + 1}-{frame + 11:04}-r"
+            name = SLOW if crowded else f"dr12-301-000094-{number + 1}-{frame + 11:04}-r"
             outcomes.append(Measured(name, "ok", seconds=2.0 if crowded else 0.2, part=f"part-{number:05}-7.parquet"))
             at += outcomes[-1].seconds + 0.01
         at += 0.05
@@ -104,7 +115,7 @@ def job_of(numbers: list[int], start: float = 8.0, each_after: float = 0.01) -> 
 
 
 def test_what_a_job_costs_is_found_again_in_its_times() -> None:
-    costs = costs_of([job_of([3, 2])], [job_of([6, 5, 4, 3, 2])], dispatch=0.002, megabytes=2.5)
+    costs = costs_of([job_of([3, 2])], [job_of([6, 5, 4, 3, 2])], 0.002, 2.5, {SLOW})
     assert set(costs.frames) == {0.2}
     assert len(costs.frames) == 19
     assert costs.crowded == 2.0

@@ -5,9 +5,12 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from pages_site import ARCHIVE
 from real_frames import archive_file, plain
@@ -16,9 +19,11 @@ from typer.testing import CliRunner
 from kira.cli import app
 from kira.errors import InvalidInput
 from kira.extraction import Profile
+from kira.extraction.limits import FrameLimits
 from kira.frames.staged import pack
 from kira.ledger import Outcome
-from kira.records.again import FolderSource, Reproduction, recorded_rows, reproduce
+from kira.records import facts
+from kira.records.again import FolderSource, Kept, Reproduction, recorded_rows, reproduce
 from kira.records.record import RECORD, Record, make_record, write_record
 from kira.sdss import FrameId
 from kira.stages.extraction import extract_batch, run_task
@@ -131,9 +136,106 @@ def test_one_byte_of_one_frame_is_named_as_the_cause(
     found = again(made, other)
     assert found.identical
     assert len(found.harmless) == 1
+    # And with another parameter that is the cause, and not the file.
+    found = again(made, other, replace(PROFILE, threshold=PROFILE.threshold + 0.5))
+    assert {(one.frame, one.causes) for one in found.differences} == {(R, ("parameters",)), (U, ("parameters",))}
     path.unlink()
-    (one,) = again(made, other).differences
-    assert one.text.startswith(f"{R}: {Outcome.STORAGE_FAILED} instead of ok")
+    found = again(made, other)
+    assert (found.identical, found.differences) == (False, [])
+    assert [sentence.startswith(f"{R}: its files could not be had: ") for sentence in found.not_had] == [True]
+    done = CliRunner().invoke(app, ["reproduce", str(made[1]), "--archive", str(other)])
+    assert done.exit_code == 1
+    assert str(done.exception) == "1 of 3 frames could not be had, and were not compared."
+
+
+def test_each_batch_has_its_own_causes(made: tuple[Store, Path], archive: Path) -> None:
+    whole = Record.read(made[1])
+    job = {"code": facts.code(), "machines": {"a": facts.machine()}, "versions": {}}
+    # Rows cannot differ by where a file of the same code was committed, nor by memory.
+    harmless = {
+        "code": facts.code() | {"commit": "0" * 40, "lock": ""},
+        "machines": {"a": facts.machine() | {"memory_mib": 1}},
+    }
+    other = {**job, "code": facts.code() | {"sources": "0" * 64}}
+    machine = {**job, "machines": {"a": facts.machine(), "b": facts.machine() | {"processor": "of another maker"}}}
+    lines = [replace(line, rows_sha256="0" * 64) for line in whole.frames if line.frame != BROKEN]
+    for first, second, causes in (
+        (harmless, other, [(), ("code",)]), (machine, harmless, [("hardware",), ()]), ({}, {}, [(), ()])
+    ):  # fmt: skip
+        batches = [whole.about["batches"][0] | {"job": one} for one in (first, second)]
+        record = Record(whole.about | {"batches": batches}, ((lines[0],), (lines[1],)))
+        found = reproduce(record, FolderSource(archive), processes=1)
+        assert [one.causes for one in found.differences] == causes
+    assert "Nothing else that is recorded, and could change it, differs either." in found.differences[0].text
+
+
+@pytest.mark.parametrize(("what", "outcome"), [("hang", Outcome.TIMED_OUT), ("kill", Outcome.WORKER_DIED)])
+def test_a_frame_that_ends_its_process_is_told_and_the_others_are_compared(
+    made: tuple[Store, Path], archive: Path, monkeypatch: pytest.MonkeyPatch, what: str, outcome: Outcome
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "odd_frames"))
+    monkeypatch.setenv("ODD_FRAMES", f"{R}={what}")
+    record = Record.read(made[1])
+    found = reproduce(record, FolderSource(archive), processes=2, limits=FrameLimits(seconds=5))
+    (one,) = found.differences
+    assert one.text.startswith(f"{R}: {outcome} instead of ok (")
+    assert (found.frames, found.not_had) == (3, [])
+
+
+def test_time_is_compared_of_the_same_frames_and_may_be_too_long(
+    made: tuple[Store, Path], archive: Path, tmp_path: Path
+) -> None:
+    found = again(made, archive, repeats=3)
+    assert len(found.frame_ratios) == len([line for line in Record.read(made[1]).frames if line.seconds > 0])
+    assert found.ratio[0] == pytest.approx(np.mean(found.seconds_now) / found.seconds_before)
+    assert found.ratio[1] > 0
+    words = ["reproduce", str(made[1]), "--archive", str(archive), "--repeats", "2", "--slower-by"]
+    done = CliRunner().invoke(app, [*words, "1e9"])
+    assert done.exit_code == 0, done.output
+    assert "over 2 repeats times what is recorded" in done.output.replace("\n", " ")
+    done = CliRunner().invoke(app, [*words, "0.01"])
+    assert str(done.exception).endswith("times what is recorded; 0.01 is the most that was allowed.")
+
+
+def test_files_are_had_once_for_all_repeats(archive: Path, tmp_path: Path) -> None:
+    class Counting(FolderSource):
+        asked = 0
+
+        def fetch(self, frame: FrameId, key: str, url: str) -> bytes:
+            Counting.asked += 1
+            return super().fetch(frame, key, url)
+
+    frame, source = FrameId.parse(R), Kept(Counting(archive), tmp_path)
+    key = mirror_key(ARCHIVE, frame)
+    assert source.fetch(frame, key, "") == source.fetch(frame, key, "") == Counting(archive).fetch(frame, key, "")
+    assert Counting.asked == 2
+
+
+def test_a_catalogue_that_is_not_the_record_s_is_told(made: tuple[Store, Path], archive: Path, tmp_path: Path) -> None:
+    words = ["reproduce", str(made[1]), "--archive", str(archive), "--profile", "survey", "--catalogue"]
+    done = CliRunner().invoke(app, [*words, str(made[0].url)])
+    assert "has none of the record's batches, such as batch=dr7-004192-x" in str(done.exception)
+    # Another frame's rows were written anew since then: the file is another, these rows are the same.
+    store = open_store(f"file://{tmp_path}")
+    folder = f"{ARCHIVE.name}/catalog/dr7/{PROFILE.slug}/batch=dr7-004192-x"
+    for file in made[0].listing(folder):
+        if file.name.endswith(".parquet"):
+            table = pq.read_table(BytesIO(made[0].read(f"{folder}/{file.name}")))
+            sink = BytesIO()
+            pq.write_table(table.filter(pc.field("band") == "r"), sink)
+            store.write(f"{folder}/{file.name}", sink.getvalue())
+    rows_of = recorded_rows(lambda path: store.read(f"{folder.rpartition('/')[0]}/{path}"), Record.read(made[1]))
+    found = reproduce(Record.read(made[1]), FolderSource(archive), Profile.named("survey"), rows_of=rows_of)
+    told = {one.frame: one.text for one in found.differences}
+    assert "with " in told[R]
+    assert "other rows than those recorded, which the catalogue does not have (any more)" in told[U]
+
+
+def test_a_record_that_cannot_be_written_whole_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("")
+    with pytest.raises(OSError, match=r"exists|directory"):
+        write_record({"a": b"1", "a/b": b"2"}, tmp_path / "record")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
 def test_a_record_that_is_not_as_it_was_written_is_refused(made: tuple[Store, Path], tmp_path: Path) -> None:
