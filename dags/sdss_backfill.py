@@ -1,6 +1,7 @@
 """Older data releases, each at the date on which it was made public.
 
-    airflow backfill create --dag-id sdss_backfill --from-date 2008-10-31 --to-date 2015-01-06 --max-active-runs 1
+    kira stack airflow backfill create --dag-id sdss_backfill --from-date 2008-10-31 --to-date 2015-01-06
+        --max-active-runs 1
 
 or the form in Airflow's UI, or `kira backfill create --from dr7 --to dr12`. The logical date of a run says which
 release it takes; the form can cut it to runs or to a patch of sky. A dry run (`kira backfill estimate`, or *Dry run* in

@@ -51,7 +51,7 @@ def verify_command(
     check_archive(archive)
     config = StackConfig.load()
     stack = LocalStack(config)
-    if stack.supervisor.processes() is None:
+    if not stack.runs():
         raise KiraError("The stack does not run, and with it S3, where the mirror is: start it with make run.")
     source = choose_releases(find_source(archive, config.sample, stack), releases)
     mirror = S3Mirror(stack.s3_client(), BUCKET)

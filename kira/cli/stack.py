@@ -1,13 +1,15 @@
 """`kira stack`: start, stop and look at the local servers."""
 
 import os
+import sys
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from kira.stack import containers
+from kira.errors import StackError
+from kira.stack import airflow_server, containers
 from kira.stack.airflow_server import USER
 from kira.stack.config import StackConfig
 from kira.stack.local import NAMES, LocalStack
@@ -58,6 +60,18 @@ def status() -> None:
 def serve(role: Annotated[str, typer.Argument(help=f"One of {', '.join(containers.ROLES)}.")]) -> None:
     """Be one server of the stack, in a container of its own; see docker-compose.yml."""
     containers.serve(StackConfig.load(), role)
+
+
+@app.command(
+    "airflow", add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def airflow_command(context: typer.Context) -> None:
+    """Run a command of Airflow's own, with this stack's settings: its database, its DAGs, its keys."""
+    config = StackConfig.load()
+    if not LocalStack(config).runs():
+        raise StackError("The stack does not run, and with it Airflow's database: start it with make run.")
+    command = [sys.executable, "-m", "airflow", *context.args]
+    os.execve(command[0], command, airflow_server.environment(config))  # noqa: S606 - of the user's own typing
 
 
 def login(config: StackConfig) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from py4j.protocol import Py4JError
+
 from kira.jobs.shipping import needed
 from kira.records import facts
 
@@ -137,16 +139,33 @@ def cores_of(context: Any, frames: int) -> Cores:
         Of the batch.
     """
     conf = dict(context.getConf().getAll())
-    if not needed(conf.get("spark.master", "local")):
-        return Cores(context.defaultParallelism, context.defaultParallelism)
     java = context._jsc.sc()
+    # Not `defaultParallelism`: that is 2 where there is one core, and anything that a configuration says.
+    backend = java.schedulerBackend()
+    if not needed(conf.get("spark.master", "local")):
+        cores = _ask(backend, "totalCores") or context.defaultParallelism
+        return Cores(cores, cores)
+    each = _number(conf, "spark.executor.cores") or 1
+
+    def executors() -> int:
+        return int(java.getExecutorMemoryStatus().size()) - 1  # the driver is one of them
+
+    def cores_now() -> int:
+        known = _ask(backend, "totalCoreCount")
+        return executors() * each if known is None else known
+
     per_task = int(conf.get("spark.task.cpus", "1"))
     patience = java.conf().getTimeAsMs("spark.scheduler.maxRegisteredResourcesWaitingTime", "30s") / 1000
-    found = wait_for(
-        asked_for(conf), lambda: context.defaultParallelism, lambda: java.getExecutorMemoryStatus().size() - 1,
-        patience, frames,
-    )  # fmt: skip
+    found = wait_for(asked_for(conf), cores_now, executors, patience, frames)
     return Cores(max(1, found.now // per_task), max(1, found.most // per_task))
+
+
+def _ask(backend: Any, method: str) -> int | None:
+    """What a scheduler of Spark says of its cores; None if it has no such method, which is Spark's own affair."""
+    try:
+        return int(getattr(backend, method)())
+    except Py4JError:
+        return None
 
 
 @cache

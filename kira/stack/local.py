@@ -144,6 +144,8 @@ class LocalStack:
         cluster = postgresql.of_stack(self.config)
         if cluster.make(self.config.secrets.database_password):
             self.say("Making Airflow's database …")
+        else:
+            cluster.set_password(self.config.secrets.database_password)
         with cluster.running(environment):
             airflow_server.migrate(environment)
 

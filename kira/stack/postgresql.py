@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
+from psycopg import sql
+
 from kira.errors import StackError
 from kira.stack.config import StackConfig
 from kira.stack.supervision import socket_path
@@ -100,6 +102,22 @@ class Cluster:
         aside.rename(self._data)
         return True
 
+    def set_password(self, password: str) -> None:
+        """Set the password of a database that is there and not served: the secret may be another one by now.
+
+        Raises
+        ------
+        StackError
+            With PostgreSQL's own words.
+        """
+        command = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(USER), sql.Literal(password))
+        # One process without a socket, which asks nobody who he is. The password is in no command line, and no error
+        # repeats it.
+        self._run(
+            "given its password", "postgres", "--single", "-D", str(self._data), "-c", "exit_on_error=on",
+            "-c", "log_min_error_statement=panic", "postgres", told=command.as_string(),
+        )  # fmt: skip
+
     def start(self, environment: Mapping[str, str] | None = None) -> None:
         """Start it in the background, and wait until it takes connections; StackError if it does not.
 
@@ -134,10 +152,12 @@ class Cluster:
         return ["-c", "listen_addresses=", "-c", f"unix_socket_directories={self.sockets}", "-c",
                 "update_process_title=off"]  # fmt: skip
 
-    def _run(self, what: str, program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def _run(
+        self, what: str, program: str, *arguments: str, environment: Mapping[str, str] | None = None, told: str = ""
+    ) -> None:
         with tempfile.TemporaryFile("w+") as said:
             done = subprocess.run(
-                [*as_other_user(), str(programs() / program), *arguments], check=False, stdin=subprocess.DEVNULL,
+                [*as_other_user(), str(programs() / program), *arguments], check=False, input=told, text=True,
                 stdout=said, stderr=said, timeout=_SECONDS + 30, cwd="/", env=environment,
             )  # fmt: skip
             said.seek(0)

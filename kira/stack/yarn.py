@@ -1,11 +1,11 @@
 """YARN on one machine: a ResourceManager and NodeManagers from the same jar as HDFS's servers.
 
-For trying Kira on YARN, and for tests. `HADOOP_CONF_DIR` of whoever submits a job is `client_folder`.
+What is here configures them and tells their commands; tests start them.
+`HADOOP_CONF_DIR` of whoever submits a job is `client_folder`.
 """
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from kira.stack import hadoop
@@ -49,7 +49,6 @@ class Yarn:
     nodes: int = 2
     memory_mb: int = 3072
     cores: int = 2
-    more: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def port_count(nodes: int = 2) -> int:
@@ -99,7 +98,7 @@ class Yarn:
             "yarn.scheduler.capacity.root.queues": "default",
             "yarn.scheduler.capacity.root.default.capacity": "100",
             "yarn.scheduler.capacity.maximum-am-resource-percent": "0.5",
-        } | dict(self.more)  # fmt: skip
+        }  # fmt: skip
         hadoop.write(self.config, RESOURCE_MANAGER, shared)
         for number in range(1, self.nodes + 1):
             data = self.config.home / "yarn" / node(number)

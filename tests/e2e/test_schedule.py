@@ -104,6 +104,13 @@ def test_a_fresh_stack_starts_nothing_by_itself(observatory: Observatory) -> Non
     assert observatory.api.call("GET", "/dags/sdss_ingest")["next_dagrun_run_after"]
 
 
+def test_airflows_own_commands_reach_its_database(observatory: Observatory) -> None:
+    observatory.api.set_variable("of_a_test", "told by its API", "")
+    assert "told by its API" in observatory.kira("stack", "airflow", "variables", "get", "of_a_test")
+    observatory.kira("stack", "airflow", "variables", "delete", "of_a_test")
+    assert observatory.api.variable("of_a_test") is None
+
+
 def test_scheduled_runs(observatory: Observatory, sample: Path) -> None:
     """Without a standing selection: nothing to do. With one: what is there; and after the archive grew: what is new."""
     nothing = next_run(observatory, SCHEDULED)

@@ -1,12 +1,18 @@
 """`kira mirror verify` refuses nonsense with one sentence before it asks anybody."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kira.cli import main
+from kira.sdss import Selection
+from kira.sdss.archive import ArchiveClient
+from kira.stages.verify import Verdict, Verification
+from kira.storage import S3Mirror
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -50,6 +56,23 @@ def test_one_sentence(verify: Run, tmp_path: Path, arguments: list[str], sentenc
     assert err.count("\n") == 1
     assert "secret" not in err
     assert not (tmp_path / "home").exists()
+
+
+def test_in_containers_it_is_the_mirror_of_the_service(verify: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no supervisor there, and yet there are servers."""
+
+    def compared(mirror: S3Mirror, client: ArchiveClient, selection: Selection, **_: Any) -> Verification:
+        asked.append(mirror.client.meta.endpoint_url)
+        return Verification(client.archive.name, str(selection), Counter({Verdict.EQUAL: 3}))
+
+    asked: list[str] = []
+    monkeypatch.setattr("kira.cli.mirror.verify", compared)
+    for name, value in {"CONTAINERS": "3", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "of S3"}.items():
+        monkeypatch.setenv(f"KIRA_{name}", value)
+    status, out, err = verify("--archive", "sdss", "--runs", "94")
+    assert (status, err) == (0, "")
+    assert "3 of 3 frames that are on both sides are equal." in out
+    assert asked == ["http://s3:28301"]
 
 
 @pytest.mark.parametrize("arguments", [["--threads", "0"], ["--threads", "99"], ["--threads", "x"], ["--nothing"]])

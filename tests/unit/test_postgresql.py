@@ -10,9 +10,10 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from kira.errors import StackError
-from kira.stack import postgresql
+from kira.stack import airflow_server, postgresql
 from kira.stack.airflow_server import environment
 from kira.stack.config import Secrets, StackConfig
+from kira.stack.local import LocalStack
 from kira.stack.postgresql import Cluster
 from kira.stack.supervision import Supervisor
 
@@ -65,6 +66,42 @@ def test_nobody_gets_in_without_the_password(cluster: Cluster) -> None:
             ask(cluster, "SELECT 1", "guessed")
         assert ask(cluster, "SHOW listen_addresses") == ""
         assert cluster.folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_password_that_was_made_anew_is_taken_over(cluster: Cluster) -> None:
+    new = "'; DROP TABLE kept; -- \\' and ü"
+    cluster.start()
+    ask(cluster, "CREATE TABLE kept AS SELECT 7 AS number")
+    cluster.stop("immediate")
+    cluster.set_password(new)
+    with cluster.running():
+        assert ask(cluster, "SELECT number FROM kept", new) == 7
+        with pytest.raises(OperationalError, match="password authentication failed"):
+            ask(cluster, "SELECT 1")
+        with pytest.raises(StackError, match=r"could not be given its password: .*postmaster\.pid") as refused:
+            cluster.set_password("while it is served")
+    assert "while it is served" not in str(refused.value)
+
+
+def test_a_stack_whose_secret_was_removed_starts_with_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/security.md says of a secret that became known."""
+
+    def look(environment: dict[str, str]) -> None:
+        engine = create_engine(environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+        with engine.connect() as connection:
+            seen.append(str(connection.scalar(text("SELECT current_user"))))
+        engine.dispose()
+
+    seen: list[str] = []
+    monkeypatch.setattr(airflow_server, "migrate", look)
+    with tempfile.TemporaryDirectory(prefix="kira-pg-") as folder:
+        config = StackConfig(Path(folder))
+        stack, known = LocalStack(config), config.secrets.database_password
+        stack._migrate(environment(config))
+        (config.home / "secrets.json").unlink()
+        stack._migrate(environment(config))
+        assert config.secrets.database_password != known
+    assert seen == ["airflow", "airflow"]
 
 
 def test_half_a_database_is_made_anew() -> None:
