@@ -76,7 +76,11 @@ class SparkLink(BaseOperatorLink):
 
 
 class HdfsLink(BaseOperatorLink):
-    """The folder with the batch's manifests, in the NameNode's browser of files."""
+    """The folder with the batch's manifests, in the NameNode's browser of files.
+
+    A NameNode from Hadoop's Maven artifacts, as that of the local stack, has no such page: its `KIRA_HDFS_PAGE` ends in
+    /webhdfs/v1, and the link leads to that API's list of the folder.
+    """
 
     name = "HDFS"
     xcom_key = "_link_kira_hdfs"
@@ -86,7 +90,8 @@ class HdfsLink(BaseOperatorLink):
         parts, page = urlsplit(manifest_of(operator)), server("KIRA_HDFS_PAGE") or server("KIRA_HDFS_UI")
         if not page or parts.scheme != "hdfs":
             return ""
-        return f"{page}/explorer.html#{quote(parts.path.rpartition('/')[0])}"
+        folder = quote(parts.path.rpartition("/")[0])
+        return f"{page}{folder}?op=LISTSTATUS" if page.endswith("/webhdfs/v1") else f"{page}/explorer.html#{folder}"
 
 
 OF_BATCH = (BatchLink(), HdfsLink())

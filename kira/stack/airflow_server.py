@@ -58,6 +58,7 @@ def environment(config: StackConfig) -> dict[str, str]:
     } | {name: os.environ[name] for name in _PASSED_ON if os.environ.get(name)}
     if config.with_hdfs:
         kira["KIRA_HDFS_UI"] = config.url("namenode_http")
+        kira.setdefault("KIRA_HDFS_PAGE", f"{kira['KIRA_HDFS_UI']}/webhdfs/v1")
     airflow = {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(config.dags),

@@ -171,6 +171,9 @@ def test_a_task_leads_to_its_batch(operator: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("KIRA_HDFS_UI", "http://namenode:9870/")
     link = HdfsLink().get_link(operator, ti_key=KEY)
     assert link == "http://namenode:9870/explorer.html#/kira/sample/batches/dr12-000094-abc"
+    monkeypatch.setenv("KIRA_HDFS_PAGE", "http://namenode:9870/webhdfs/v1")
+    link = HdfsLink().get_link(operator, ti_key=KEY)
+    assert link == "http://namenode:9870/webhdfs/v1/kira/sample/batches/dr12-000094-abc?op=LISTSTATUS"
     assert (
         RunLink().get_link(operator, ti_key=KEY).endswith("/kira/from/run?dag=sdss_ingest&run=manual__1%2B00%3A00%26x")
     )
