@@ -149,7 +149,8 @@ def test_an_ingestion_is_followed_and_what_failed_is_found_and_mended(page: Page
         if published.count():
             seen.add(published.inner_text())
         page.wait_for_timeout(250)
-    assert seen == {"0 of 3 frames", "2 of 3 frames"}
+    # A page that comes while the plan is being made knows of no frames yet.
+    assert seen - {"0 of 0 frames"} == {"0 of 3 frames", "2 of 3 frames"}
     assert inside(page).locator("html").get_attribute("data-first") == "yes", "the page was loaded again"
     expect(section(page).locator(".verdict")).to_have_text("1 of 3 frames has failed")
     expect(section(page).locator(".synthetic")).to_have_text("synthetic frames")
