@@ -34,7 +34,7 @@ from kira.sdss.archive import SDSS, ArchiveClient
 from kira.sdss.quoting import one_line
 from kira.stack.config import StackConfig
 from kira.stages.plan import report_path
-from kira.storage import Store, open_readable, open_store
+from kira.storage import Readable, Store, open_readable, open_store
 
 console = Console()
 _MOST = 20
@@ -113,12 +113,7 @@ def find_record(place: str, stage: str) -> Record:
     """
     if "://" in place:
         folder = open_readable(place)
-
-        def content(path: str) -> bytes:
-            with folder.open(path) as file:
-                return file.read()
-
-        return Record.load(content, folder.url)
+        return Record.load(_reading(folder), folder.url)
     if Path(place).exists():
         return Record.read(Path(place))
     store = _staging_store(stage)
@@ -128,6 +123,14 @@ def find_record(place: str, stage: str) -> Record:
             f"{one_line(place)} is neither a folder nor a DAG run that has kept a record on {store.url}."
         )
     return kept_record(store, kept)
+
+
+def _reading(folder: Readable) -> Callable[[str], bytes]:
+    def content(path: str) -> bytes:
+        with folder.open(path) as file:
+            return file.read()
+
+    return content
 
 
 def reproduce_command(
@@ -195,18 +198,13 @@ def _rows_of(place: str, read: Record) -> Callable[[FrameLine], pa.Table | None]
     if not place:
         return None
     folder = open_readable(place)
-
-    def content(path: str) -> bytes:
-        with folder.open(path) as file:
-            return file.read()
-
     batches = folders_of(read)
     if batches and not {entry.name for entry in folder.top()} & set(batches):
         raise InvalidInput(
             f"{folder.url} has none of the record's batches, such as {batches[0]}: --catalogue is the folder of a "
             "release and a profile, such as …/catalog/dr7/survey-1234abcd."
         )
-    return recorded_rows(content, read)
+    return recorded_rows(_reading(folder), read)
 
 
 def _show(found: Reproduction) -> None:

@@ -23,9 +23,9 @@ from kira.datasets.lists import DataSet, Stretch
 from kira.errors import ArchiveUnavailable, ChecksumMismatch, CorruptUpstream, KiraError, NotInArchive
 from kira.extraction import SurveyProfile
 from kira.frames.integrity import unpack
-from kira.frames.whole import fetch_whole
+from kira.frames.whole import fetch_beside, fetch_whole
 from kira.sdss import Band, FrameId
-from kira.sdss.archive import ArchiveClient, Download
+from kira.sdss.archive import ArchiveClient
 from kira.sdss.beside import Kind, path_beside
 from kira.sdss.listing import in_order
 
@@ -355,7 +355,8 @@ class _Work:
             download, plain = fetch_whole(self._client, frame, sha1=self._sha1(frame, path))
         else:
             self.beside.may_ask()
-            download, plain = _fetch_beside(self._client, frame, archive_path)
+            url = f"{self._client.archive.base(frame.release)}/{archive_path}"
+            download, plain = fetch_beside(self._client, frame, url, lambda content: unpack(content, archive_path))
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_name(f".{file.name}.part")
         try:
@@ -408,22 +409,6 @@ class _Work:
             return self._checksums.get(place, ask).get(frame.file_name, "")
         except (ArchiveUnavailable, _GivenUpError):
             return ""
-
-
-def _fetch_beside(client: ArchiveClient, frame: FrameId, path: str) -> tuple[Download, bytes]:
-    """Fetch a file beside a frame, once more if it came damaged."""
-    url = f"{client.archive.base(frame.release)}/{path}"
-    first = client.download(frame, url=url)
-    try:
-        return first, unpack(first.content, path)
-    except CorruptUpstream:
-        second = client.download(frame, url=url)
-        try:
-            return second, unpack(second.content, path)
-        except CorruptUpstream as error:
-            if second.sha256 == first.sha256:
-                raise
-            raise ArchiveUnavailable(f"{url} was fetched twice and came damaged in two ways: {error}") from error
 
 
 class _GivenUpError(KiraError):

@@ -1,7 +1,8 @@
-"""Fetch a frame from the archive until it is proven whole, or it is known that it cannot be."""
+"""Fetch a frame, or a file beside it, from the archive until it is proven whole, or it is known that it cannot be."""
 
 import hashlib
 import logging
+from collections.abc import Callable
 
 from kira.errors import ArchiveUnavailable, ChecksumMismatch, CorruptUpstream
 from kira.frames.integrity import unpack
@@ -51,6 +52,48 @@ def fetch_whole(
             raise CorruptUpstream(f"{error} (fetched twice from {first.url}, SHA-256 {first.sha256})") from error
         log.warning("%s came damaged and was fetched again", frame)
         return second, _unpack_second(second, frame)
+
+
+def fetch_beside(
+    client: ArchiveClient, frame: FrameId, url: str, plain_of: Callable[[bytes], bytes]
+) -> tuple[Download, bytes]:
+    """Fetch a file that lies beside a frame, once more if it came damaged.
+
+    Parameters
+    ----------
+    client : ArchiveClient
+    frame : FrameId
+        For which it is fetched.
+    url : str
+    plain_of : callable
+        From the archive's file to what is in it; CorruptUpstream if it is damaged.
+
+    Returns
+    -------
+    download : Download
+    plain : bytes
+
+    Raises
+    ------
+    NotInArchive
+        If the archive does not have it.
+    ArchiveUnavailable
+        If the archive does not answer, or twice with damaged files that differ.
+    CorruptUpstream
+        If the archive's own file is damaged: it came out the same twice.
+    """
+    first = client.download(frame, url=url)
+    try:
+        return first, plain_of(first.content)
+    except CorruptUpstream:
+        # Once more: if it comes out the same, it is the archive's copy that is damaged.
+        second = client.download(frame, url=url)
+        try:
+            return second, plain_of(second.content)
+        except CorruptUpstream as error:
+            if second.sha256 == first.sha256:
+                raise
+            raise ArchiveUnavailable(f"{url} was fetched twice and came damaged in two ways: {error}") from error
 
 
 def _download(client: ArchiveClient, frame: FrameId, url: str | None, sha1: str) -> Download:

@@ -212,13 +212,13 @@ def _batch(
 
 def _known(store: Store, planned: Manifest, folder: str) -> dict[FrameId, Entry]:
     """What is known of each frame: what was measured, or else what the last stage that it came through had."""
-    known = {entry.frame: entry for entry in planned.entries}
-    for path in (
-        planned.after(Stage.MIRROR, ()).path, planned.after(Stage.STAGE, ()).path, f"{folder}/{MANIFEST}"
-    ):  # fmt: skip
-        if store.exists(path):
-            known |= {entry.frame: entry for entry in Manifest.load(store, store.uri(path)).entries}
-    return known
+    known: dict[FrameId, Entry] = {}
+    asked = {entry.frame for entry in planned.entries}
+    for path in (f"{folder}/{MANIFEST}", planned.after(Stage.STAGE, ()).path, planned.after(Stage.MIRROR, ()).path):
+        # Most batches lose no frame on the way: then the newest manifest has them all.
+        if not asked <= known.keys() and store.exists(path):
+            known = {entry.frame: entry for entry in Manifest.load(store, store.uri(path)).entries} | known
+    return {entry.frame: entry for entry in planned.entries} | known
 
 
 def _json(store: Store, path: str) -> Any:

@@ -11,11 +11,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from threading import Lock
 from typing import Generic, TypeVar
 
 from kira.errors import ArchiveUnavailable, ChecksumMismatch, CorruptUpstream, NotInArchive
 from kira.frames import Companions, unpack
+from kira.frames.whole import fetch_beside
 from kira.sdss import FrameId
 from kira.sdss.archive import Archive, ArchiveClient, Download
 from kira.sdss.beside import Kind, path_beside
@@ -156,18 +158,7 @@ def _fetch(services: Services, client: ArchiveClient, frame: FrameId, one: Besid
 
 
 def _fetch_whole(client: ArchiveClient, frame: FrameId, one: Beside) -> tuple[Download, bytes]:
-    first = client.download(frame, url=one.url)
-    try:
-        return first, _plain(one, first.content)
-    except CorruptUpstream:
-        # Once more: if it comes out the same, it is the archive's copy that is damaged.
-        second = client.download(frame, url=one.url)
-        try:
-            return second, _plain(one, second.content)
-        except CorruptUpstream as error:
-            if second.sha256 == first.sha256:
-                raise
-            raise ArchiveUnavailable(f"{one.url} was fetched twice and came damaged in two ways: {error}") from error
+    return fetch_beside(client, frame, one.url, partial(_plain, one))
 
 
 def _plain(one: Beside, content: bytes) -> bytes:

@@ -228,10 +228,10 @@ class Odd(PosixStore):
 
 
 class Forgetful(PosixStore):
-    """A store that does not have what the stage stage left, for once."""
+    """A store that cannot read, for once, what tells of the frames that were measured."""
 
     def read(self, path: str) -> bytes:
-        if path.endswith("/stage.jsonl"):
+        if path.endswith(("/_manifest.jsonl", "/stage.jsonl")):
             raise StorageError(f"{self.uri(path)} could not be read: no DataNode has it.")
         return super().read(path)
 
